@@ -1,0 +1,1 @@
+"""Inputs and outputs of Unipi PLCs, over WebSocket and HTTP."""

@@ -1,0 +1,198 @@
+"""A bus over Modbus TCP: one connection, kept up."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from evok_twisted.bus.framing import ModbusPDU
+from evok_twisted.bus.modbus import ModbusClientProtocol
+from evok_twisted.definitions import Block
+from evok_twisted.errors import Offline
+from evok_twisted.logs import Logger, QuietLogger
+from evok_twisted.model.registers import Write, WriteCoil, WriteRegister
+
+#: longest wait between two attempts to connect, in seconds
+SLOWEST_RETRY = 3.0
+#: longest wait for a connection, in seconds
+CONNECT_TIMEOUT = 3.0
+
+LOOPBACK_PIPELINE = 8
+
+
+def default_pipeline(host: str) -> int:
+    """How many requests may be in flight to ``host``: only a server on this machine is trusted with several."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return LOOPBACK_PIPELINE if loopback else 1
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds to wait before the ``attempt``-th try to connect, counted from 1."""
+    return min(0.05 * 2.0 ** min(attempt, 16), SLOWEST_RETRY)
+
+
+class _ClientService(ClientService):
+    _log = QuietLogger()  # it tells of every single retry
+
+
+class TcpBus:
+    """A Modbus TCP server and the slaves behind it (a ``core.slave.Bus``).
+
+    :param endpoint: how to connect to it.
+    :param timeout: seconds for an answer.
+    :param write_timeout: seconds within which a command must be on its way.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
+        *,
+        timeout: float,
+        write_timeout: float,
+        pipeline: int,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.write_timeout = write_timeout
+        self._clock = clock
+        self._pipeline = pipeline
+        self._protocol: ModbusClientProtocol | None = None
+        self._watchers: list[Callable[[bool], None]] = []
+        self._since = clock.seconds()
+        self._told = False
+        #: keeps the connection up while it runs
+        self.service = _ClientService(
+            _Reporting(endpoint, self._not_connected),
+            Factory.forProtocol(self._make),
+            retryPolicy=retry_delay,
+            clock=clock,
+            prepareConnection=self._connected,
+        )
+
+    def __repr__(self) -> str:
+        return f"bus {self.name}"
+
+    def _make(self) -> ModbusClientProtocol:
+        return _Connection(self._lost, self._clock, self.timeout, self._pipeline)
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a connection."""
+        return self._protocol is not None
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Call ``watcher`` with ``online`` whenever that changes."""
+        self._watchers.append(watcher)
+
+    def read(self, unit: int, block: Block) -> Deferred[tuple[int, ...]]:
+        """Read the words of ``block``."""
+        if self._protocol is None:
+            return fail(Offline(f"{self!r} is offline"))
+        read = self._protocol.read_input_registers if block.input else self._protocol.read_holding_registers
+        return read(block.start, count=block.count, device_id=unit).addCallback(_words)
+
+    def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
+        """Write; what could not be sent by ``deadline`` fails with ``Timeout`` and is never sent."""
+        protocol = self._protocol
+        if protocol is None:
+            return fail(Offline(f"{self!r} is offline"))
+        if isinstance(write, WriteCoil):
+            answer = protocol.write_coil(write.address, bool(write.value), device_id=unit)
+        elif isinstance(write, WriteRegister):
+            answer = protocol.write_register(write.address, write.value, device_id=unit)
+        else:
+            answer = protocol.write_registers(write.address, list(write.values), device_id=unit)
+        left = max(0.0, deadline - self._clock.seconds())
+        expiry = self._clock.callLater(left, protocol.withdraw, answer)
+
+        def done(result: ModbusPDU | Failure) -> Failure | None:
+            if expiry.active():
+                expiry.cancel()
+            return result if isinstance(result, Failure) else None
+
+        acknowledged: Deferred[None] = Deferred()
+        answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
+        return acknowledged
+
+    def _connected(self, protocol: IProtocol) -> None:
+        assert isinstance(protocol, ModbusClientProtocol)
+        self._protocol = protocol
+        lasted, self._since = self._clock.seconds() - self._since, self._clock.seconds()
+        self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=lasted)
+        self._told = False
+        self._tell()
+
+    def _not_connected(self, failure: Failure) -> None:
+        if not self._told:
+            self._told = True
+            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
+
+    def _lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+        if self._protocol is not protocol:
+            return
+        self._protocol = None
+        lasted, self._since = self._clock.seconds() - self._since, self._clock.seconds()
+        if self.service.running:
+            self._log.warn(
+                "{bus!r} lost its connection after {lasted:.1f} s: {why}",
+                bus=self,
+                lasted=lasted,
+                why=reason.getErrorMessage(),
+            )
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(self.online)
+
+
+class _Connection(ModbusClientProtocol):
+    """A protocol that tells its bus when it is lost, before its requests fail."""
+
+    def __init__(
+        self,
+        lost: Callable[[ModbusClientProtocol, Failure], None],
+        clock: IReactorTime,
+        timeout: float,
+        pipeline: int,
+    ) -> None:
+        super().__init__(clock, timeout, pipeline)
+        self._lost = lost
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._lost(self, reason)
+        super().connectionLost(reason)
+
+
+@implementer(IStreamClientEndpoint)
+class _Reporting:
+    """An endpoint that tells of failed attempts, which a ClientService keeps to itself."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[Failure], None]) -> None:
+        self._endpoint = endpoint
+        self._failed = failed
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        def report(failure: Failure) -> Failure:
+            self._failed(failure)
+            return failure
+
+        return self._endpoint.connect(factory).addErrback(report)
+
+
+def _words(answer: ModbusPDU) -> tuple[int, ...]:
+    return tuple(answer.registers)

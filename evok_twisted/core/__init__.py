@@ -1,0 +1,1 @@
+"""What happens: scanning, events, commands, and the registry of devices they work on."""

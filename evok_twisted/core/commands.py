@@ -1,0 +1,273 @@
+"""Carries commands to the hardware, and the acknowledgement back. Every front comes through ``Commands.set``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from evok_twisted.core.events import Events
+from evok_twisted.core.registry import Registry
+from evok_twisted.core.scanner import Scanner
+from evok_twisted.errors import BadParameter, Busy, EvokError, Offline, Superseded, Timeout
+from evok_twisted.logs import Logger
+from evok_twisted.model.codec import parse
+from evok_twisted.model.device import Device, Plan, Pulse
+from evok_twisted.model.kinds import Dialect
+
+
+class Commands:
+    """The one way in for whoever wants to change something.
+
+    :param writers: who writes to the devices of a group, by the name of the group.
+    """
+
+    def __init__(self, registry: Registry, events: Events, writers: Mapping[str, SlaveWriter]) -> None:
+        self._registry = registry
+        self._events = events
+        self._writers = writers
+
+    def set(
+        self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
+    ) -> Deferred[Device]:
+        """Set a circuit.
+
+        :param name: any name of the circuit's kind; ``dialect`` decides where the dialects differ.
+        :param circuit: its circuit or alias.
+        :param parameters: what to set, as the client sent it; ``alias`` is one for every kind.
+        :returns: the device, with its new state, once the hardware has acknowledged every write.
+        :raises EvokError: (in the Deferred) any of the tree; of those that say what the client did wrong, nothing
+            has reached the hardware.
+        """
+        return Deferred.fromCoroutine(self._set(name, circuit, dict(parameters), dialect))
+
+    async def _set(self, name: object, circuit: object, parameters: dict[str, Any], dialect: Dialect) -> Device:
+        device = self._registry.find(name, circuit, dialect)
+        if not parameters:
+            allowed = ", ".join([*device.parameters, "alias"])
+            raise BadParameter(f"{device!r}: there is nothing to set; allowed are {allowed}")
+        wanted = {key: value for key, value in parameters.items() if key != "alias"}
+        writer = self._writers.get(device.group)
+        parse(device.parameters, wanted)
+        if wanted and writer is not None:
+            writer.check(device, wanted)
+        before = device.alias
+        renamed = "alias" in parameters and self._registry.rename(device, parameters["alias"])
+        if wanted and writer is not None:
+            try:
+                await writer.submit(device, wanted, replaceable="alias" not in parameters)
+            except EvokError:
+                if renamed and device.alias == parameters["alias"]:
+                    self._registry.rename(device, before)
+                raise
+        if renamed:
+            self._events.publish((device,))
+        return device
+
+
+class _Job:
+    """A ``set`` on its way.
+
+    :ivar pulse: the pulse that this ends, None for what a client asked for.
+    """
+
+    __slots__ = ("deadline", "device", "done", "expiry", "parameters", "pulse", "replaceable")
+
+    def __init__(
+        self, device: Device, parameters: Mapping[str, Any], deadline: float, replaceable: bool, pulse: _Running | None
+    ) -> None:
+        self.device = device
+        self.parameters = parameters
+        self.deadline = deadline
+        self.replaceable = replaceable
+        self.pulse = pulse
+        self.done: Deferred[None] = Deferred()
+        self.expiry: IDelayedCall | None = None
+
+    def replaces(self, older: _Job) -> bool:
+        """Whether nothing of ``older`` would be missed if only this one were done."""
+        kept = older.parameters.keys() - {"timeout"}
+        return older.replaceable and self.device is older.device and kept <= self.parameters.keys()
+
+
+class _Running:
+    """A pulse between its two writes."""
+
+    __slots__ = ("call", "failed", "value")
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+        self.call: IDelayedCall | None = None
+        self.failed = False
+
+
+class SlaveWriter:
+    """Writes to one slave, one plan after the other, and lets its pulses run.
+
+    :param limit: how many commands may wait; one more is refused with ``Busy``.
+    """
+
+    _log = Logger()
+
+    #: seconds until the second write of a pulse is tried again
+    pulse_retry = 1.0
+
+    def __init__(self, scanner: Scanner, events: Events, clock: IReactorTime, *, limit: int = 64) -> None:
+        self._scanner = scanner
+        self._slave = scanner.slave
+        self._events = events
+        self._clock = clock
+        self._limit = limit
+        self._waiting: deque[_Job] = deque()
+        self._busy = False
+        self._pulses: dict[Device, _Running] = {}
+        self._slave.watch(self._slave_turned)
+
+    def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
+        """Find out now what can be known to be wrong with a ``set``.
+
+        :raises EvokError: as ``Device.plan``; ``Offline`` when the slave cannot be reached.
+        """
+        if not self._slave.online:
+            raise Offline(f"{device!r}: {self._slave!r} is offline")
+        self._plan(device, parameters)
+
+    def _plan(self, device: Device, parameters: Mapping[str, Any]) -> Plan:
+        try:
+            return device.plan(parameters, self._slave.registers)
+        except KeyError:
+            raise Offline(f"{device!r}: its registers were not read yet") from None
+
+    def submit(
+        self,
+        device: Device,
+        parameters: Mapping[str, Any],
+        *,
+        replaceable: bool = True,
+        pulse: _Running | None = None,
+    ) -> Deferred[None]:
+        """Do a ``set`` in its turn; it must begin within the bus's ``write_timeout``.
+
+        :param replaceable: a newer ``set`` of the same parameters may take its place while it waits.
+        :returns: fires when the slave has acknowledged everything and the device shows it.
+        """
+        deadline = self._clock.seconds() + self._slave.bus.write_timeout
+        job = _Job(device, parameters, deadline, replaceable and pulse is None, pulse)
+        if pulse is None:
+            for place, older in enumerate(self._waiting):
+                if job.replaces(older):
+                    self._waiting[place] = job
+                    self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
+                    break
+            else:
+                if len(self._waiting) >= self._limit:
+                    raise Busy(f"{device!r}: {self._limit} commands wait for {self._slave!r} already")
+                self._waiting.append(job)
+        else:
+            self._waiting.append(job)
+        job.expiry = self._clock.callLater(self._slave.bus.write_timeout, self._expire, job)
+        self._next()
+        return job.done
+
+    def _expire(self, job: _Job) -> None:
+        self._waiting.remove(job)
+        job.expiry = None
+        waited = self._slave.bus.write_timeout
+        self._fail(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s; it will not be sent"))
+
+    def _fail(self, job: _Job, error: EvokError) -> None:
+        if job.expiry is not None:
+            job.expiry.cancel()
+            job.expiry = None
+        job.done.errback(error)
+
+    def _slave_turned(self, online: bool) -> None:
+        if not online:
+            while self._waiting:
+                job = self._waiting.popleft()
+                self._fail(job, Offline(f"{job.device!r}: {self._slave!r} went offline before this was sent"))
+
+    def _next(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        job = self._waiting.popleft()
+        if job.expiry is not None:
+            job.expiry.cancel()
+            job.expiry = None
+        self._busy = True
+        Deferred.fromCoroutine(self._run(job)).addBoth(self._ran, job)
+
+    def _ran(self, result: Any, job: _Job) -> None:
+        self._busy = False
+        job.done.callback(result)  # a Failure becomes the job's failure
+        self._next()
+
+    async def _run(self, job: _Job) -> None:
+        device, slave = job.device, self._slave
+        if job.pulse is not None and self._pulses.get(device) is not job.pulse:
+            return  # a newer set came first
+        plan = self._plan(device, job.parameters)  # again: what was done meanwhile may have changed it
+        changed: dict[Device, None] = {}
+        deadline = job.deadline
+        try:
+            for write in plan.writes:
+                await slave.bus.write(slave.unit, write, deadline)
+                changed.update(dict.fromkeys(slave.acknowledge(write)))
+                # what has begun is finished: a deadline in the middle would leave it half done
+                deadline = self._clock.seconds() + slave.bus.timeout
+            self._follow(device, plan, job)
+            if device.refresh(slave.registers):
+                changed[device] = None
+        finally:
+            self._events.publish(changed)
+            self._scanner.read_soon(slave.blocks_of(plan.writes))
+
+    def _follow(self, device: Device, plan: Plan, job: _Job) -> None:
+        """What an acknowledged plan means for what we keep of the device."""
+        device.local.update(plan.local)
+        if plan.writes and "pending" in device.local:
+            running = self._pulses.pop(device, None)
+            if running is not None and running.call is not None and running.call.active():
+                running.call.cancel()
+            device.local["pending"] = plan.pulse is not None
+            if plan.pulse is not None:
+                self._start_pulse(device, plan.pulse)
+        if job.pulse is not None and job.pulse.failed:
+            self._log.info("{device!r}: the pulse ended, late", device=device)
+
+    def _start_pulse(self, device: Device, pulse: Pulse) -> None:
+        running = self._pulses[device] = _Running(pulse.value)
+        running.call = self._clock.callLater(pulse.seconds, self._end_pulse, device, running)
+
+    def _end_pulse(self, device: Device, running: _Running) -> None:
+        if self._slave.online:
+            ended = self.submit(device, {"value": running.value}, pulse=running)
+        else:
+            ended = Deferred()
+            ended.errback(Offline(f"{self._slave!r} is offline"))
+        ended.addErrback(self._pulse_failed, device, running)
+
+    def _pulse_failed(self, failure: Failure, device: Device, running: _Running) -> None:
+        if self._pulses.get(device) is not running:
+            return
+        if not running.failed:
+            running.failed = True
+            self._log.error(
+                "{device!r}: the pulse could not be ended, it stays at {value}; trying again: {why}",
+                device=device,
+                value=1 - running.value,
+                why=failure.getErrorMessage(),
+            )
+        running.call = self._clock.callLater(self.pulse_retry, self._end_pulse, device, running)
+
+    def stop(self) -> None:
+        """Forget pulses and fail what waits; nothing is sent any more."""
+        for running in self._pulses.values():
+            if running.call is not None and running.call.active():
+                running.call.cancel()
+        self._pulses.clear()
+        self._slave_turned(False)

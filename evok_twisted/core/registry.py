@@ -1,0 +1,90 @@
+"""Every device of the service, by kind, circuit and alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from evok_twisted.errors import BadValue, Conflict, UnknownCircuit
+from evok_twisted.model import aliases
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
+
+
+class Registry:
+    """The one place where a name that a client sends becomes a device."""
+
+    def __init__(self, devices: Iterable[Device] = ()) -> None:
+        self._by_kind: dict[str, list[Device]] = {kind: [] for kind in KINDS}
+        self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
+        self._circuits: set[str] = set()
+        self._by_alias: dict[str, Device] = {}
+        for device in devices:
+            self.add(device)
+
+    def add(self, device: Device) -> None:
+        """Make ``device`` known. Of two with one circuit in a kind, the first is found; both are listed."""
+        self._by_kind[device.kind].append(device)
+        for dialect, index in self._by_circuit.items():
+            circuit = device.circuit_in(dialect)
+            index.setdefault((device.kind, circuit), device)
+            self._circuits.add(circuit)
+
+    def __iter__(self) -> Iterator[Device]:
+        """Every device, in the order of ``all``."""
+        for devices in self._by_kind.values():
+            yield from devices
+
+    def of_kind(self, kind: str) -> tuple[Device, ...]:
+        """The devices of one kind, in the order of the configuration."""
+        return tuple(self._by_kind[kind])
+
+    def find(self, name: object, circuit: object, dialect: Dialect) -> Device:
+        """The device that a client means.
+
+        :param name: any name of its kind, in either dialect.
+        :param circuit: its circuit (text, or a whole number) or its alias, with or without ``al_``.
+        :raises UnknownDevice: there is no such kind.
+        :raises BadValue: ``circuit`` is neither text nor a number.
+        :raises UnknownCircuit: no device of that kind has this circuit or alias.
+        """
+        kinds = named(name, dialect)
+        if isinstance(circuit, int) and not isinstance(circuit, bool):
+            circuit = str(circuit)
+        if not isinstance(circuit, str):
+            raise BadValue(f"circuit: got {circuit!r:.60}, expected the name of a circuit, as text")
+        index = self._by_circuit[dialect]
+        for kind in kinds:
+            if (kind, circuit) in index:
+                return index[kind, circuit]
+        device = self._by_alias.get(aliases.bare(circuit))
+        if device is not None and device.kind in kinds:
+            return device
+        raise UnknownCircuit(f"{name} has no circuit or alias {circuit!r:.60}{self._hint(kinds)}")
+
+    def _hint(self, kinds: tuple[str, ...]) -> str:
+        circuits = [device.circuit for kind in kinds for device in self._by_kind[kind]]
+        if not circuits:
+            return "; there are no circuits of that kind"
+        return "; there are " + ", ".join(circuits[:8]) + (", ..." if len(circuits) > 8 else "")
+
+    def rename(self, device: Device, alias: object) -> bool:
+        """Give ``device`` an alias, or take it away with ``""``; whether that changed anything.
+
+        :raises BadValue: it is no alias.
+        :raises Conflict: another device has it, or it is a circuit; the old one stays.
+        """
+        alias = aliases.checked(alias)
+        if alias == device.alias:
+            return False
+        if alias:
+            holder = self._by_alias.get(aliases.bare(alias))
+            if holder not in (None, device):
+                raise Conflict(f"the alias {alias!r} is taken by {holder!r}")
+            if alias in self._circuits:
+                raise Conflict(f"{alias!r} is the name of a circuit and cannot be an alias")
+        if device.alias:
+            del self._by_alias[aliases.bare(device.alias)]
+        if alias:
+            self._by_alias[aliases.bare(alias)] = device
+        device.alias = alias
+        return True

@@ -1,0 +1,141 @@
+"""One slave on a bus: its registers, its devices, and whether it answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.definitions import Block
+from evok_twisted.logs import Logger
+from evok_twisted.model.device import Device
+from evok_twisted.model.registers import Registers, Write, keys_of
+from evok_twisted.model.system import ModbusSlave
+
+
+class Bus(Protocol):
+    """What the core asks of a bus.
+
+    Both requests answer in bounded time; they fail with ``Offline``, ``Timeout``, ``Refused`` or ``BadAnswer``.
+    """
+
+    name: str
+    timeout: float
+    write_timeout: float
+
+    @property
+    def online(self) -> bool:
+        """Whether requests can be sent now; while not, they fail at once."""
+
+    def read(self, unit: int, block: Block) -> Deferred[tuple[int, ...]]:
+        """Read the block's words."""
+
+    def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
+        """Write; what could not be sent by ``deadline`` (a time of the clock) fails and is never sent."""
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Call ``watcher`` with ``online`` whenever that changes."""
+
+
+class Slave:
+    """What the scanner and the commands of one slave share.
+
+    :param name: the name of the configured device.
+    :param unit: the Modbus unit id.
+    :param info: the ``modbus_slave`` device that tells clients of this slave.
+    """
+
+    _log = Logger()
+
+    #: silent polls, one after the other, after which a slave counts as offline
+    patience = 3
+
+    def __init__(
+        self,
+        name: str,
+        unit: int,
+        bus: Bus,
+        blocks: Sequence[Block],
+        devices: Iterable[Device],
+        info: ModbusSlave,
+        clock: IReactorTime,
+    ) -> None:
+        self.name = name
+        self.unit = unit
+        self.bus = bus
+        self.blocks = tuple(blocks)
+        self.registers = Registers()
+        self.online = False
+        #: polls without an answer since the last answer
+        self.silent = 0
+        self._info = info
+        self._clock = clock
+        self._since = clock.seconds()
+        self._acknowledged: dict[Block, int] = dict.fromkeys(self.blocks, 0)
+        self._watchers: list[Callable[[bool], None]] = []
+        self._index: dict[int, list[Device]] = defaultdict(list)
+        for device in devices:
+            for key in device.watches:
+                self._index[key].append(device)
+
+    def __repr__(self) -> str:
+        return f"slave {self.name} (unit {self.unit} on {self.bus.name})"
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Call ``watcher`` with ``online`` whenever that changes."""
+        self._watchers.append(watcher)
+
+    def take(self, block: Block, words: tuple[int, ...]) -> list[Device]:
+        """Store what was read; the devices that changed."""
+        return self._decode(self.registers.store(block, words))
+
+    def acknowledge(self, write: Write) -> list[Device]:
+        """Store what was written; the devices that changed."""
+        for block in self.blocks_of((write,)):
+            self._acknowledged[block] += 1
+        return self._decode(write.apply(self.registers))
+
+    def acknowledged(self, block: Block) -> int:
+        """How many writes to ``block`` were acknowledged: a read that was under way meanwhile may be older."""
+        return self._acknowledged[block]
+
+    def blocks_of(self, writes: Iterable[Write]) -> list[Block]:
+        """The blocks that show what ``writes`` change."""
+        touched = [write.touches for write in writes]
+        return [block for block in self.blocks if any(_overlap(keys_of(block), keys) for keys in touched)]
+
+    def _decode(self, changed: Iterable[int]) -> list[Device]:
+        affected = dict.fromkeys(device for key in changed for device in self._index.get(key, ()))
+        return [device for device in affected if device.refresh(self.registers)]
+
+    def heard(self) -> None:
+        """It answered."""
+        self._info.answered = self._clock.seconds()
+        self.silent = 0
+        if not self.online:
+            self._turn(True, "")
+
+    def missed(self, why: str) -> None:
+        """A poll brought no answer."""
+        self.silent += 1
+        if self.online and (self.silent >= self.patience or not self.bus.online):
+            self._turn(False, why)
+        elif self.silent == self.patience and self._info.answered is None:
+            self._log.warn("{slave!r} does not answer: {why}", slave=self, why=why)
+
+    def _turn(self, online: bool, why: str) -> None:
+        now = self._clock.seconds()
+        lasted, self._since, self.online = now - self._since, now, online
+        if online:
+            self._log.info("{slave!r} answers, after {lasted:.1f} s", slave=self, lasted=lasted)
+        else:
+            self._log.warn("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, lasted=lasted, why=why)
+        for watcher in tuple(self._watchers):
+            watcher(online)
+
+
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop

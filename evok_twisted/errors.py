@@ -1,0 +1,132 @@
+"""Every error that a client or an operator can meet: one tree, each with its code on each of the fronts.
+
+``code`` goes into WebSocket replies, ``status`` is the HTTP status, ``rpc`` the JSON-RPC error code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EvokError(Exception):
+    """Anything that went wrong and has a name; ``str()`` of it is a sentence for people."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    rpc: ClassVar[int] = -32000
+
+
+class ConfigError(EvokError):
+    """The configuration cannot be used; the message lists every problem, one a line."""
+
+    code = "config"
+
+
+# What the client did wrong: nothing has reached the hardware.
+
+
+class BadRequest(EvokError):
+    """A message that is not of the form that the interface takes."""
+
+    code = "bad_request"
+    status = 400
+    rpc = -32600
+
+
+class UnknownCommand(BadRequest):
+    """A ``cmd`` that is not in the table of commands."""
+
+    code = "unknown_command"
+    rpc = -32601
+
+
+class UnknownDevice(EvokError):
+    """A name of a kind of device that we do not know."""
+
+    code = "unknown_device"
+    status = 404
+    rpc = -32602
+
+
+class UnknownCircuit(EvokError):
+    """A circuit or alias that no device of that kind has."""
+
+    code = "unknown_circuit"
+    status = 404
+    rpc = -32602
+
+
+class BadParameter(EvokError):
+    """A parameter that this kind of device does not take, or a missing one."""
+
+    code = "bad_parameter"
+    status = 400
+    rpc = -32602
+
+
+class BadValue(EvokError):
+    """A parameter's value that is of the wrong type or out of range."""
+
+    code = "bad_value"
+    status = 400
+    rpc = -32602
+
+
+class Conflict(EvokError):
+    """Parameters that contradict each other, or an alias that is taken."""
+
+    code = "conflict"
+    status = 409
+    rpc = -32602
+
+
+# What happened on the way to the hardware.
+
+
+class Busy(EvokError):
+    """Too many commands wait for this slave already; this one was not taken."""
+
+    code = "busy"
+    status = 503
+
+
+class Superseded(EvokError):
+    """A newer command for the same output replaced this one while it waited; it was not sent."""
+
+    code = "superseded"
+    status = 409
+
+
+class Offline(EvokError):
+    """The bus or the slave does not answer now; nothing was sent, or the connection broke before the answer."""
+
+    code = "offline"
+    status = 502
+
+
+class Timeout(EvokError):
+    """The device did not acknowledge in time, or the command could not be sent by its deadline (then it never is)."""
+
+    code = "timeout"
+    status = 504
+
+
+class Refused(EvokError):
+    """The device answered with a Modbus exception.
+
+    :ivar exception: the Modbus exception code, 1 (illegal function), 2 (illegal data address), ...
+    """
+
+    code = "refused"
+    status = 502
+
+    def __init__(self, message: str, exception: int) -> None:
+        super().__init__(message)
+        self.exception = exception
+
+
+class BadAnswer(EvokError):
+    """The device's answer does not fit the request."""
+
+    code = "bad_answer"
+    status = 502

@@ -1,0 +1,1 @@
+"""What devices are: pure, without a clock, a reactor or I/O."""

@@ -1,0 +1,169 @@
+"""Values: how registers spell numbers, and what clients may write for a parameter.
+
+A ``Parameter`` turns what a client sent (a number, a boolean or text: all clients mix them) into a value, or raises
+``BadValue`` naming what was expected. The float formats follow IEEE 754; the order of words is the boards'.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from evok_twisted.errors import BadParameter, BadValue
+
+Order = Literal["big", "little"]
+
+_FORMATS = {
+    "unsigned16": "H",
+    "signed16": "h",
+    "float32": "f",
+    "int32": "i",
+    "uint32": "I",
+    "float64": "d",
+    "int64": "q",
+    "uint64": "Q",
+}
+
+
+def words_of(datatype: str) -> int:
+    """How many registers a value of ``datatype`` takes."""
+    return struct.calcsize(">" + _FORMATS[datatype]) // 2
+
+
+def decode(words: Iterable[int], datatype: str, byteorder: Order = "big", wordorder: Order = "big") -> int | float:
+    """The number that registers hold.
+
+    :param words: ``words_of(datatype)`` registers, 0..65535, in the order of their addresses.
+    :param byteorder: which byte of a word comes first.
+    :param wordorder: which word of the number comes first.
+    :returns: an int or a float; a float may be NaN or infinite.
+    """
+    ordered = list(words)
+    if wordorder == "little":
+        ordered.reverse()
+    raw = struct.pack(f"{'<' if byteorder == 'little' else '>'}{len(ordered)}H", *ordered)
+    value: int | float = struct.unpack(">" + _FORMATS[datatype], raw)[0]
+    return value
+
+
+def encode_float32(value: float) -> tuple[int, int]:
+    """``value`` as two registers, low word first, as Unipi's boards keep analog values."""
+    high, low = struct.unpack(">HH", struct.pack(">f", value))
+    return low, high
+
+
+class Parameter:
+    """What one parameter of a ``set`` may be.
+
+    :ivar expects: what a value looks like, for people.
+    :ivar schema: the same as JSON Schema.
+    """
+
+    expects: str = "a value"
+    schema: Mapping[str, Any] = {}
+
+    def parse(self, value: Any) -> Any:
+        """The value that was meant.
+
+        :raises ValueError: (or TypeError, OverflowError) it is none of these.
+        """
+        raise NotImplementedError
+
+
+class Bit(Parameter):
+    """0 or 1, however a client spells it."""
+
+    expects = "0 or 1"
+    schema = {"enum": [0, 1]}
+    _words: Mapping[str, int] = {"0": 0, "1": 1, "false": 0, "true": 1, "off": 0, "on": 1}
+
+    def parse(self, value: Any) -> int:
+        if isinstance(value, str):
+            return self._words[value.strip().lower()]
+        if isinstance(value, bool | int | float) and value in (0, 1):
+            return int(value)
+        raise ValueError
+
+
+class Real(Parameter):
+    """A finite number in a range.
+
+    :param low: the least value; with ``above`` the value must be more than it.
+    """
+
+    def __init__(self, low: float, high: float, unit: str = "", *, above: bool = False) -> None:
+        self._low, self._high, self._above = low, high, above
+        span = f"more than {low:g} and at most {high:.12g}" if above else f"from {low:g} to {high:.12g}"
+        self.expects = f"a number {span}{' ' if unit else ''}{unit}"
+        self.schema = {"type": "number", "exclusiveMinimum" if above else "minimum": low, "maximum": high}
+
+    def parse(self, value: Any) -> float:
+        number = _number(value)
+        if not self._low <= number <= self._high or (self._above and number == self._low):
+            raise ValueError
+        return number
+
+
+class Whole(Parameter):
+    """A whole number in a range."""
+
+    def __init__(self, low: int, high: int, unit: str = "") -> None:
+        self._low, self._high = low, high
+        self.expects = f"a whole number from {low} to {high}{' ' if unit else ''}{unit}"
+        self.schema = {"type": "integer", "minimum": low, "maximum": high}
+
+    def parse(self, value: Any) -> int:
+        number = _number(value)
+        if not self._low <= number <= self._high or number != int(number):
+            raise ValueError
+        return int(number)
+
+
+class Choice(Parameter):
+    """One of some words."""
+
+    def __init__(self, options: Iterable[str]) -> None:
+        self._options = tuple(options)
+        self.expects = "one of " + ", ".join(self._options)
+        self.schema = {"enum": list(self._options)}
+
+    def parse(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self._options:
+            raise ValueError
+        return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError
+    if isinstance(value, str) and "_" in value:
+        raise ValueError  # Python would read 1_000; no client means that
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def shown(value: Any) -> str:
+    """A client's value in an error message, cut to a length that fits one."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def parse(allowed: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a ``set``, checked and typed.
+
+    :raises BadParameter: one that is not allowed.
+    :raises BadValue: a value that does not fit.
+    """
+    parsed = {}
+    for name, value in given.items():
+        if name not in allowed:
+            raise BadParameter(f"there is no parameter {shown(name)} here; allowed are {', '.join(allowed) or 'none'}")
+        try:
+            parsed[name] = allowed[name].parse(value)
+        except (ValueError, TypeError, OverflowError, KeyError):
+            raise BadValue(f"{name}: got {shown(value)}, expected {allowed[name].expects}") from None
+    return parsed

@@ -1,0 +1,134 @@
+"""What every device is: a circuit with a state that comes from registers and a plan that goes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from evok_twisted.model.codec import Parameter, parse
+from evok_twisted.model.registers import Registers, Write
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a device shows, field by field as on the wire; a field that is ``UNSET`` is left out there."""
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """What an output does on its own later: after ``seconds`` it is set to ``value``."""
+
+    seconds: float
+    value: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a ``set`` comes down to.
+
+    :ivar writes: in this order, each after the acknowledgement of the one before.
+    :ivar local: what we keep and the board does not, to go into ``Device.local`` when the writes are acknowledged.
+    :ivar pulse: what follows later.
+    """
+
+    writes: tuple[Write, ...] = ()
+    local: Mapping[str, Any] = {}
+    pulse: Pulse | None = None
+
+
+class Device:
+    """One circuit.
+
+    :cvar kind: its kind, a key of ``kinds.KINDS``.
+    :cvar live: its state is asked for each time (``current``) and not kept.
+    :ivar circuit: its name on the wire, unique within its kind.
+    :ivar group: the name of the configured device it belongs to.
+    :ivar number: ``glob_dev_id`` of that device; None where the wire has none.
+    :ivar needs: the keys that ``decode`` reads; it is called when all of them are known.
+    :ivar watches: the keys on whose change it is called; ``needs`` and such as have a default.
+    :ivar parameters: what a ``set`` may carry.
+    :ivar local: what we keep of it ourselves.
+    :ivar state: what ``decode`` returned last.
+    :ivar fragments: renderings of the state, by dialect, until it changes; whoever renders keeps them here.
+    """
+
+    kind: ClassVar[str]
+    live: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        circuit: str,
+        group: str,
+        number: int | None,
+        blank: State,
+        *,
+        needs: frozenset[int] = frozenset(),
+        watches: frozenset[int] = frozenset(),
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        self.circuit = circuit
+        self.group = group
+        self.number = number
+        self.needs = needs
+        self.watches = needs | watches
+        self.parameters = parameters or {}
+        self.local: dict[str, Any] = {}
+        self.state = blank
+        self.fragments: dict[str, bytes] = {}
+        self._alias = ""
+
+    def __repr__(self) -> str:
+        return f"{self.kind} {self.circuit}"
+
+    @property
+    def alias(self) -> str:
+        """The name that a user gave to it, or ``""``."""
+        return self._alias
+
+    @alias.setter
+    def alias(self, alias: str) -> None:
+        self._alias = alias
+        self.fragments.clear()
+
+    def circuit_in(self, dialect: str) -> str:
+        """Its circuit on the wire; only a few kinds have another one in one of the dialects."""
+        return self.circuit
+
+    @property
+    def current(self) -> State:
+        """Its state now."""
+        return self.state
+
+    def decode(self, registers: Registers) -> State:
+        """The state that the registers (all of ``needs`` are known) and ``local`` show. Never raises."""
+        return self.state
+
+    def refresh(self, registers: Registers) -> bool:
+        """Decode again; whether the state changed."""
+        if not all(key in registers for key in self.needs):
+            return False
+        state = self.decode(registers)
+        if state == self.state:
+            return False
+        self.state = state
+        self.fragments.clear()
+        return True
+
+    def plan(self, parameters: Mapping[str, Any], registers: Registers) -> Plan:
+        """Turn what a client asked for into writes; every check is made here, before the first write.
+
+        :param parameters: names and values as a client sent them.
+        :raises BadParameter: a parameter that this device does not take.
+        :raises BadValue: a value that does not fit.
+        :raises Conflict: parameters that contradict each other or the device's mode.
+        :raises KeyError: a register that the plan depends on was not read yet.
+        """
+        return self._plan(parse(self.parameters, parameters), registers)
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        """``plan`` for a kind of device; ``wanted`` is checked and typed."""
+        return Plan()
+
+
+def numbered(name: str, n: int) -> str:
+    """The circuit ``n`` (from 1) of a configured device."""
+    return f"{name}_{n:02d}"

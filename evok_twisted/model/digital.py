@@ -1,0 +1,312 @@
+"""Digital inputs, transistor and relay outputs, LEDs: what is a bit of a register."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
+from evok_twisted.errors import BadParameter, Conflict
+from evok_twisted.model.codec import Bit, Choice, Real, Whole
+from evok_twisted.model.device import Device, Plan, Pulse, State, numbered
+from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister, WriteRegisters
+
+COUNTER_MODES = ("Enabled", "Disabled")
+DS_MODES = ("Simple", "Inverted", "Toggle")
+
+PWM_CLOCK = 48_000_000
+_PWM_CYCLES = (50000, 10000, 5000, 1000)
+
+#: Longest pulse, in seconds: what a reactor's timer can hold with room to spare.
+LONGEST_PULSE = 2_000_000
+
+
+class DigitalInputState(State, frozen=True):
+    """``counter`` is 0 while it is disabled; the two ds fields are there in mode DirectSwitch only."""
+
+    modes: tuple[str, ...]
+    value: int | None = None
+    debounce: int | None = None
+    counter_modes: tuple[str, ...] = COUNTER_MODES
+    counter_mode: str = "Enabled"
+    counter: int | None = None
+    mode: str | None = None
+    ds_mode: str | UnsetType = UNSET
+    ds_modes: tuple[str, ...] | UnsetType = UNSET
+
+
+class DigitalInput(Device):
+    """An input that counts its edges and, with DirectSwitch, drives the output of its number on the board itself."""
+
+    kind = "di"
+
+    def __init__(self, name: str, number: int, feature: DigitalInputs, n: int) -> None:
+        self._value = feature.val_reg
+        self._mask = 1 << n % 16
+        self._counter = feature.counter_reg + 2 * n
+        self._debounce = feature.deboun_reg + n
+        self._switch: tuple[int, int, int] | None = None
+        needs = {self._value, self._counter, self._counter + 1, self._debounce}
+        parameters = {
+            "debounce": Whole(0, 65535, "ms"),
+            "counter": Whole(0, 2**32 - 1),
+            "counter_mode": Choice(COUNTER_MODES),
+        }
+        modes: tuple[str, ...] = ("Simple",)
+        direct, polar, toggle = feature.direct_reg, feature.polar_reg, feature.toggle_reg
+        has_switch = feature.modes is None or "DirectSwitch" in feature.modes
+        if has_switch and direct is not None and polar is not None and toggle is not None:
+            self._switch = (direct, polar, toggle)
+            needs |= {direct, polar, toggle}
+            modes = ("Simple", "DirectSwitch")
+            parameters["ds_mode"] = Choice(DS_MODES)
+        parameters["mode"] = Choice(modes)
+        super().__init__(
+            numbered(name, n + 1 + feature.start_index),
+            name,
+            number,
+            DigitalInputState(modes),
+            needs=frozenset(needs),
+            parameters=parameters,
+        )
+        self._modes = modes
+        self.local["counter_mode"] = "Enabled"
+
+    def decode(self, registers: Registers) -> DigitalInputState:
+        counting = self.local["counter_mode"] == "Enabled"
+        mode = "Simple"
+        ds_mode: str | UnsetType = UNSET
+        ds_modes: tuple[str, ...] | UnsetType = UNSET
+        if self._switch and registers[self._switch[0]] & self._mask:
+            mode, ds_modes = "DirectSwitch", DS_MODES
+            _, polar, toggle = self._switch
+            if registers[polar] & self._mask:
+                ds_mode = "Inverted"
+            else:
+                ds_mode = "Toggle" if registers[toggle] & self._mask else "Simple"
+        return DigitalInputState(
+            self._modes,
+            1 if registers[self._value] & self._mask else 0,
+            registers[self._debounce],
+            COUNTER_MODES,
+            self.local["counter_mode"],
+            registers[self._counter] | registers[self._counter + 1] << 16 if counting else 0,
+            mode,
+            ds_mode,
+            ds_modes,
+        )
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        writes: list[Write] = []
+        if "debounce" in wanted:
+            writes.append(WriteRegister(self._debounce, wanted["debounce"]))
+        if "counter" in wanted:
+            low, high = wanted["counter"] & 0xFFFF, wanted["counter"] >> 16
+            writes.append(WriteRegisters(self._counter, (low, high)))
+        if self._switch:
+            writes += self._plan_switch(wanted, registers, *self._switch)
+        local = {"counter_mode": wanted["counter_mode"]} if "counter_mode" in wanted else {}
+        return Plan(tuple(writes), local)
+
+    def _plan_switch(
+        self, wanted: Mapping[str, Any], registers: Registers, direct: int, polar: int, toggle: int
+    ) -> list[Write]:
+        switches = bool(registers[direct] & self._mask)
+        switch = wanted["mode"] == "DirectSwitch" if "mode" in wanted else switches
+        ds_mode = wanted.get("ds_mode")
+        if ds_mode and not switch:
+            raise Conflict(f"{self}: ds_mode goes with mode DirectSwitch, and the mode is Simple")
+        writes: list[Write] = []
+        if switch != switches:
+            writes.append(self._with_bit(registers, direct, switch))
+        if ds_mode:
+            writes.append(self._with_bit(registers, polar, ds_mode == "Inverted"))
+            writes.append(self._with_bit(registers, toggle, ds_mode == "Toggle"))
+        return writes
+
+    def _with_bit(self, registers: Registers, register: int, on: bool) -> WriteRegister:
+        word = registers[register]
+        return WriteRegister(register, word | self._mask if on else word & ~self._mask)
+
+
+class OutputState(State, frozen=True):
+    """``pending`` is true while a pulse (``timeout``) runs; the two pwm fields are there where the board has PWM."""
+
+    modes: tuple[str, ...] = ("Simple",)
+    value: int | None = None
+    pending: bool = False
+    mode: str = "Simple"
+    pwm_freq: float | UnsetType | None = UNSET
+    pwm_duty: float | UnsetType | None = UNSET
+
+
+class Output(Device):
+    """What transistor and relay outputs have in common: a coil that a bit of a register shows, and pulses."""
+
+    def __init__(
+        self, name: str, number: int, feature: DigitalOutputs | Relays, n: int, blank: OutputState, needs: set[int]
+    ) -> None:
+        self._value = feature.val_reg
+        self._bit = n % 16
+        self._coil = feature.val_coil + n
+        super().__init__(
+            numbered(name, n + 1 + feature.start_index),
+            name,
+            number,
+            blank,
+            needs=frozenset(needs | {self._value}),
+            parameters={"value": Bit(), "timeout": Real(0, LONGEST_PULSE, "seconds", above=True)},
+        )
+        self.local["pending"] = False
+
+    def _shown(self, registers: Registers) -> int:
+        return registers[self._value] >> self._bit & 1
+
+    def _switch(self, value: int) -> WriteCoil:
+        return WriteCoil(self._coil, value, (self._value, self._bit))
+
+    def _pulse(self, wanted: Mapping[str, Any]) -> Pulse | None:
+        if "timeout" not in wanted:
+            return None
+        if "value" not in wanted:
+            raise BadParameter(f"{self}: timeout goes with value, and there is no value")
+        return Pulse(wanted["timeout"], 1 - wanted["value"])
+
+
+class Relay(Output):
+    """A relay output."""
+
+    kind = "ro"
+
+    def __init__(self, name: str, number: int, feature: Relays, n: int) -> None:
+        super().__init__(name, number, feature, n, OutputState(), set())
+
+    def decode(self, registers: Registers) -> OutputState:
+        return OutputState(("Simple",), self._shown(registers), self.local["pending"])
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        pulse = self._pulse(wanted)
+        return Plan((self._switch(wanted["value"]),) if "value" in wanted else (), pulse=pulse)
+
+
+class DigitalOutput(Output):
+    """A transistor output, with PWM where the board has the registers for it.
+
+    The cycle and the prescaler are the board's: a new frequency holds for all its outputs.
+    """
+
+    kind = "do"
+
+    def __init__(self, name: str, number: int, feature: DigitalOutputs, n: int) -> None:
+        duty, prescale, cycle = feature.pwm_reg, feature.pwm_ps_reg, feature.pwm_c_reg
+        self._pwm: tuple[int, int, int] | None = None
+        self._others: tuple[int, ...] = ()
+        blank = OutputState()
+        needs: set[int] = set()
+        has_pwm = feature.modes is None or "PWM" in feature.modes
+        if has_pwm and duty is not None and prescale is not None and cycle is not None:
+            self._pwm = (duty + n, prescale, cycle)
+            self._others = tuple(duty + other for other in range(feature.count) if other != n)
+            blank = OutputState(("Simple", "PWM"), pwm_freq=None, pwm_duty=None)
+            needs = {*self._pwm, *self._others}
+        super().__init__(name, number, feature, n, blank, needs)
+        if self._pwm:
+            self.parameters = {
+                **self.parameters,
+                "pwm_freq": Real(0.012, 1_000_000, "Hz"),
+                "pwm_duty": Real(0, 100, "%"),
+            }
+
+    def decode(self, registers: Registers) -> OutputState:
+        if self._pwm is None:
+            return OutputState(("Simple",), self._shown(registers), self.local["pending"])
+        duty, prescale, cycle = (registers[key] for key in self._pwm)
+        return OutputState(
+            ("Simple", "PWM"),
+            self._shown(registers),
+            self.local["pending"],
+            "PWM" if duty else "Simple",
+            PWM_CLOCK / ((cycle + 1) * (prescale + 1)),
+            round(duty / (cycle + 1) * 100, 1) if duty else 0,
+        )
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        pulse = self._pulse(wanted)
+        value = wanted.get("value")
+        if self._pwm is None:
+            return Plan((self._switch(value),) if value is not None else (), pulse=pulse)
+        percent = wanted.get("pwm_duty")
+        if percent and (value or pulse):
+            what = "timeout" if pulse else "value 1"
+            raise Conflict(f"{self}: {what} contradicts pwm_duty {percent:g}: an output is switched or in PWM")
+        duty, prescale, cycle = self._pwm
+        steps = registers[cycle] + 1
+        writes: list[Write] = []
+        if "pwm_freq" in wanted:
+            before = steps
+            divider, steps = pwm_timing(wanted["pwm_freq"])
+            writes += [WriteRegister(cycle, steps - 1), WriteRegister(prescale, divider - 1)]
+            keeps_its_duty = value is None and percent is None
+            for other in (*self._others, duty) if keeps_its_duty else self._others:
+                if registers[other]:
+                    scaled = round(steps * registers[other] / before)
+                    writes.append(WriteRegister(other, min(max(scaled, 1), 0xFFFF)))
+        if percent or (percent is not None and value is None):
+            if self._shown(registers):
+                writes.append(self._switch(0))
+            writes.append(WriteRegister(duty, min(round(steps * percent / 100), 0xFFFF)))
+        elif value is not None:
+            writes.append(self._switch(value))
+            if registers[duty]:
+                writes.append(WriteRegister(duty, 0))
+        return Plan(tuple(writes), pulse=pulse)
+
+
+def pwm_timing(frequency: float) -> tuple[int, int]:
+    """Prescaler and cycle (1..65536 each) for a PWM frequency in Hz.
+
+    The first of the round cycles that divides the 48 MHz clock's ticks a period gives exact duties; where none does,
+    prescaler and cycle share the ticks evenly, and the frequency is the nearest that this makes.
+    """
+    ticks = PWM_CLOCK / frequency
+    for cycle in _PWM_CYCLES:
+        if int(ticks) % cycle == 0 and 0 < int(ticks) // cycle < 65535:
+            return round(ticks / cycle), cycle
+    root = round(math.sqrt(ticks))
+    return root, root
+
+
+class LedState(State, frozen=True):
+    """On or off."""
+
+    value: int | None = None
+
+
+class Led(Device):
+    """A user LED."""
+
+    kind = "led"
+
+    def __init__(self, name: str, number: int, feature: Leds, n: int) -> None:
+        self._value = feature.val_reg
+        self._bit = n % 16
+        self._coil = feature.val_coil + n
+        super().__init__(
+            numbered(name, n + 1 + feature.start_index),
+            name,
+            number,
+            LedState(),
+            needs=frozenset({self._value}),
+            parameters={"value": Bit()},
+        )
+
+    def decode(self, registers: Registers) -> LedState:
+        return LedState(registers[self._value] >> self._bit & 1)
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        if "value" not in wanted:
+            return Plan()
+        return Plan((WriteCoil(self._coil, wanted["value"], (self._value, self._bit)),))

@@ -1,0 +1,241 @@
+"""What is not an input or output: watchdogs, raw registers, data points, power and save coils, slaves, units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from evok_twisted.definitions import CoilSwitch, DataPoints, RawRegisters, UnitRegisters, Watchdog
+from evok_twisted.model.codec import Bit, Whole, decode, words_of
+from evok_twisted.model.device import Device, Plan, State, numbered
+from evok_twisted.model.registers import COIL, INPUT, Registers, Write, WriteCoil, WriteRegister
+
+#: What ``last_comm`` is before the first answer, in seconds.
+NEVER = 2147483647
+
+
+class WatchdogState(State, frozen=True):
+    """``timeout`` is in ms."""
+
+    value: int | None = None
+    timeout: int | None = None
+    was_wd_reset: int | None = None
+    nv_save: int | None = None
+
+
+class BoardWatchdog(Device):
+    """The board's own watchdog, which resets it when nobody talks to it for ``timeout``."""
+
+    kind = "wd"
+
+    def __init__(self, name: str, number: int, feature: Watchdog, n: int) -> None:
+        self._value = feature.val_reg + n
+        self._timeout = feature.timeout_reg + n
+        self._save = feature.nv_sav_coil
+        self._reset = feature.reset_coil
+        parameters: dict[str, Bit | Whole] = {"value": Bit(), "timeout": Whole(0, 65535, "ms")}
+        if self._save is not None:
+            parameters["nv_save"] = Bit()
+        if self._reset is not None:
+            parameters["reset"] = Bit()
+        super().__init__(
+            numbered(name, n + 1 + feature.start_index),
+            name,
+            number,
+            WatchdogState(),
+            needs=frozenset({self._value, self._timeout}),
+            watches=frozenset() if self._save is None else frozenset({self._save | COIL}),
+            parameters=parameters,
+        )
+
+    def decode(self, registers: Registers) -> WatchdogState:
+        word = registers[self._value]
+        saved = 0 if self._save is None else registers.last_written(self._save)
+        return WatchdogState(word & 3, registers[self._timeout], word >> 1 & 1, saved)
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        writes: list[Write] = []
+        if "value" in wanted:
+            writes.append(WriteRegister(self._value, wanted["value"]))
+        if "timeout" in wanted:
+            writes.append(WriteRegister(self._timeout, wanted["timeout"]))
+        if "nv_save" in wanted and self._save is not None:
+            writes.append(WriteCoil(self._save, wanted["nv_save"]))
+        if wanted.get("reset") and self._reset is not None:
+            writes.append(WriteCoil(self._reset, 1))
+        return Plan(tuple(writes))
+
+
+class ValueState(State, frozen=True):
+    """A value and nothing else."""
+
+    value: int | None = None
+
+
+class RawRegister(Device):
+    """A register as it is; an input register cannot be written."""
+
+    kind = "register"
+
+    def __init__(self, name: str, number: int, feature: RawRegisters, n: int) -> None:
+        is_input = feature.reg_type == "input"
+        self._address = feature.start_reg + n
+        self._key = self._address | INPUT if is_input else self._address
+        super().__init__(
+            f"{name}_{self._address}{'_inp' if is_input else ''}",
+            name,
+            number,
+            ValueState(),
+            needs=frozenset({self._key}),
+            parameters={} if is_input else {"value": Whole(0, 65535)},
+        )
+
+    def decode(self, registers: Registers) -> ValueState:
+        return ValueState(registers[self._key])
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        return Plan((WriteRegister(self._address, wanted["value"]),) if "value" in wanted else ())
+
+
+class DataPointState(State, frozen=True):
+    """``valid`` is there where the board has a mask that tells."""
+
+    value: float | None = None
+    name: str | None = None
+    valid: bool | UnsetType | None = UNSET
+    unit: str | None = None
+
+
+class DataPoint(Device):
+    """A quantity that a board measures, read only."""
+
+    kind = "data_point"
+
+    def __init__(self, name: str, number: int, feature: DataPoints, n: int) -> None:
+        address = feature.value_reg + n
+        reg_type = feature.reg_type or ("input" if isinstance(feature, UnitRegisters) else "holding")
+        space = INPUT if reg_type == "input" else 0
+        self._feature = feature
+        self._keys = tuple(address + word | space for word in range(words_of(feature.datatype)))
+        self._valid: tuple[int, int] | None = None
+        if feature.valid_mask_reg is not None:
+            mask = 1 << address if feature.valid_mask is None else feature.valid_mask
+            self._valid = (feature.valid_mask_reg | space, mask)
+        needs = {*self._keys} if self._valid is None else {*self._keys, self._valid[0]}
+        valid = UNSET if self._valid is None else None
+        super().__init__(
+            f"{name}_{address}",
+            name,
+            number,
+            DataPointState(None, feature.name, valid, feature.unit),
+            needs=frozenset(needs),
+        )
+
+    def decode(self, registers: Registers) -> DataPointState:
+        of = self._feature
+        value: float | None = decode((registers[key] for key in self._keys), of.datatype)
+        if value is not None and (of.factor != 1 or of.offset):
+            value = value * of.factor + of.offset
+        if value is not None and not abs(value) < float("inf"):
+            value = None  # NaN and infinity are no numbers to a client, and NaN would be a change on every scan
+        valid = UNSET if self._valid is None else bool(registers[self._valid[0]] & self._valid[1])
+        return DataPointState(value, of.name, valid, of.unit)
+
+
+class CoilDevice(Device):
+    """A coil that nothing shows; its value is what the board acknowledged last, 0 at first."""
+
+    def __init__(self, name: str, number: int, feature: CoilSwitch, n: int) -> None:
+        self._coil = feature.val_coil + n
+        circuit = name if feature.count == 1 else numbered(name, n + 1 + feature.start_index)
+        super().__init__(
+            circuit,
+            name,
+            number,
+            ValueState(0),
+            watches=frozenset({self._coil | COIL}),
+            parameters={"value": Bit()},
+        )
+
+    def decode(self, registers: Registers) -> ValueState:
+        return ValueState(registers.last_written(self._coil))
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        return Plan((WriteCoil(self._coil, wanted["value"]),) if "value" in wanted else ())
+
+
+class OneWireBusPower(CoilDevice):
+    """Power of the unit's 1-Wire bus: 1 switches it off."""
+
+    kind = "owpower"
+
+
+class NonVolatileSave(CoilDevice):
+    """Makes the board keep its settings over a loss of power."""
+
+    kind = "nv_save"
+
+
+class ModbusSlaveState(State, frozen=True):
+    """``last_comm`` and ``scan_interval`` are in seconds."""
+
+    last_comm: float
+    slave_id: int
+    modbus_type: str
+    modbus_spec: str
+    scan_interval: float
+
+
+class ModbusSlave(Device):
+    """A slave as such: where it is and when it last answered.
+
+    :param seconds: the time now, of the clock that ``answered`` is told times of.
+    """
+
+    kind = "modbus_slave"
+    live = True
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        seconds: Callable[[], float],
+        slave_id: int,
+        modbus_type: str,
+        modbus_spec: str,
+        scan_interval: float,
+    ) -> None:
+        self._seconds = seconds
+        self._fixed = (slave_id, modbus_type, modbus_spec, scan_interval)
+        #: when it last answered, None before the first time
+        self.answered: float | None = None
+        super().__init__(name, name, number, ModbusSlaveState(NEVER, *self._fixed))
+
+    @property
+    def current(self) -> ModbusSlaveState:
+        ago = NEVER if self.answered is None else round(self._seconds() - self.answered, 6)
+        return ModbusSlaveState(ago, *self._fixed)
+
+
+class DeviceInfoState(State, frozen=True):
+    """What is printed on the box; ``sn`` is the serial number."""
+
+    family: str
+    model: str
+    sn: int
+    board_count: int
+
+
+class DeviceInfo(Device):
+    """What a unit or an extension is."""
+
+    kind = "device_info"
+
+    def __init__(self, group: str, state: DeviceInfoState) -> None:
+        super().__init__(state.model, group, None, state)
+        self._classic = f"{state.family}_{state.model}_{state.sn}"
+
+    def circuit_in(self, dialect: str) -> str:
+        return self._classic if dialect == "classic" else self.circuit

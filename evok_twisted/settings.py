@@ -1,0 +1,275 @@
+"""YAML into frozen, typed structs, finding every problem of a file and not only its first.
+
+Scalars are kept as text until the type of their field is known, so that a model named ``00`` stays ``00``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+import yaml
+
+from evok_twisted.errors import ConfigError
+
+T = TypeVar("T")
+
+_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z")
+_NULL = ("", "~", "null", "Null", "NULL")
+
+
+class Problem(NamedTuple):
+    """Something wrong in a file: where it is, and what was expected there.
+
+    :ivar level: ``error`` or ``warning``.
+    :ivar fatal: the service does not start with this; an error that is not fatal costs what it names, and no more.
+    """
+
+    level: Literal["error", "warning"]
+    fatal: bool
+    file: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.path}" if self.path else self.file
+        return f"{self.level}: {where}: {self.message}"
+
+
+class Problems:
+    """Collects what is wrong, so that a user sees all of it at once."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def error(self, file: object, path: str, message: str, *, fatal: bool = True) -> None:
+        """Note something that the service cannot run with, or, not ``fatal``, not with all that was asked for."""
+        self.found.append(Problem("error", fatal, str(file), path, message))
+
+    def warning(self, file: object, path: str, message: str) -> None:
+        """Note something that the user should know, and that costs nothing."""
+        self.found.append(Problem("warning", False, str(file), path, message))
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.found if problem.level == "error"]
+
+    @property
+    def fatal(self) -> list[Problem]:
+        return [problem for problem in self.found if problem.fatal]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the typed settings.
+
+    ``also`` maps another accepted spelling of a key to the field, ``misspelt`` one that is accepted with a warning;
+    ``ignored`` names keys that other versions of Evok have and that mean nothing here.
+    """
+
+    also: ClassVar[Mapping[str, str]] = {}
+    misspelt: ClassVar[Mapping[str, str]] = {}
+    ignored: ClassVar[frozenset[str]] = frozenset()
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Loads scalars as text, knows merge keys, and refuses a key that stands twice in one mapping."""
+
+    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice in one mapping", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path) -> Any:
+    """Read one YAML document, every scalar as text.
+
+    :returns: nested dicts, lists and strings; ``{}`` for an empty file.
+    :raises ConfigError: it cannot be read, or is no YAML; the message names the place, not the file.
+    """
+    try:
+        loaded = yaml.load(path.read_text("utf-8"), _TextLoader)  # noqa: S506 -- a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(f"{place}{error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"is not YAML: {error}") from error
+    return {} if loaded is None or loaded == "" else loaded
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is not in ``known``: the closest one that is, else all of them."""
+    names = sorted(known)
+    by_case = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {by_case[close[0]]!r}?"
+    return f"known are {', '.join(names)}" if names else "none are known"
+
+
+class Reader:
+    """Turns loaded YAML of one file into a ``Settings`` struct, noting every problem on the way.
+
+    :param fatal: whether an error that is found keeps the service from starting.
+    """
+
+    def __init__(self, file: object, problems: Problems, *, fatal: bool = True) -> None:
+        self._file = file
+        self._problems = problems
+        self._fatal = fatal
+
+    def file_of(self, path: str) -> object:
+        """Where the value at ``path`` was written."""
+        return self._file
+
+    def error(self, path: str, message: str) -> None:
+        self._problems.error(self.file_of(path), path, message, fatal=self._fatal)
+
+    def warning(self, path: str, message: str) -> None:
+        self._problems.warning(self.file_of(path), path, message)
+
+    def struct(self, cls: type[T], node: Any, path: str = "") -> T | None:
+        """``node`` as a ``cls`` (a ``Settings``), or None when it has an error; the error is noted."""
+        node = self._mapping(node, path)
+        if node is None:
+            return None
+        settings: Any = cls
+        fields = {field.name: field for field in msgspec.structs.fields(settings)}
+        values: dict[str, Any] = {}
+        seen: set[str] = set()
+        sound = True
+        for key, value in node.items():
+            where = f"{path}.{key}" if path else key
+            name = settings.misspelt.get(key) or settings.also.get(key) or key
+            if key in settings.misspelt:
+                self.warning(where, f"this key is spelt {name!r}; taken as that")
+            if name not in fields:
+                if key not in settings.ignored:
+                    self.warning(where, f"unknown key, ignored; {nearest(key, [*fields, *settings.also])}")
+            elif name in seen:
+                self.error(where, f"the key stands twice, also as another spelling of {name!r}")
+                sound = False
+            else:
+                seen.add(name)
+                try:
+                    values[name] = self.value(fields[name].type, value, where)
+                except ValueError:
+                    sound = False
+        for name, field in fields.items():
+            if field.required and name not in seen:
+                spelling = next((other for other, real in settings.also.items() if real == name), name)
+                self.error(path, f"the key {spelling!r} is missing; expected {expected(field.type)}")
+                sound = False
+        return cls(**values) if sound else None
+
+    def _mapping(self, node: Any, path: str) -> dict[str, Any] | None:
+        if isinstance(node, str) and node in _NULL:
+            return {}
+        if isinstance(node, dict) and all(isinstance(key, str) for key in node):
+            return node
+        self.error(path, f"got {_shown(node)}, expected a mapping (key: value)")
+        return None
+
+    def value(self, kind: Any, node: Any, path: str) -> Any:
+        """``node`` as a ``kind``.
+
+        :raises ValueError: it is none; the error is noted already.
+        """
+        bare, members = _bare(kind), get_args(_bare(kind))
+        origin = get_origin(bare)
+        if origin in (typing.Union, types.UnionType) and type(None) in members:
+            if isinstance(node, str) and node in _NULL:
+                return None
+            rest = [member for member in members if member is not type(None)]
+            return self.value(rest[0] if len(rest) == 1 else typing.Union[tuple(rest)], node, path)  # noqa: UP007
+        if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
+            made = self.struct(bare, node, path)
+            if made is None:
+                raise ValueError
+            return made
+        if origin is dict:
+            mapping = self._mapping(node, path)
+            if mapping is None:
+                raise ValueError
+            return self._each(members[1], mapping, path)
+        if origin is tuple or origin is list:
+            nodes = node if isinstance(node, list) else [node]
+            parts = self._each(members[0], {str(n): item for n, item in enumerate(nodes)}, path)
+            return tuple(parts.values())
+        return self._scalar(kind, bare, node, path)
+
+    def _each(self, kind: Any, nodes: Mapping[str, Any], path: str) -> dict[str, Any]:
+        made = {}
+        sound = True
+        for key, node in nodes.items():
+            try:
+                made[key] = self.value(kind, node, f"{path}.{key}" if path else key)
+            except ValueError:
+                sound = False
+        if not sound:
+            raise ValueError
+        return made
+
+    def _scalar(self, kind: Any, bare: Any, node: Any, path: str) -> Any:
+        text = node
+        if isinstance(node, str):
+            if bare is bool:
+                text = _WORDS.get(node.lower(), node)
+            elif bare is int and _INTEGER.match(node):
+                text = int(node, 16 if "x" in node.lower() else 10)
+            elif get_origin(bare) is Literal:
+                text = next((word for word in get_args(bare) if str(word).lower() == node.lower()), node)
+        try:
+            return msgspec.convert(text, kind, strict=False)
+        except (msgspec.ValidationError, ValueError):
+            self.error(path, f"got {_shown(node)}, expected {expected(kind)}")
+            raise ValueError from None
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, dict):
+        return "a mapping"
+    if isinstance(node, list):
+        return "a list"
+    return "nothing" if node in _NULL else repr(node)
+
+
+def expected(kind: Any) -> str:
+    """What a value of this type looks like, for people."""
+    if get_origin(kind) is typing.Annotated:
+        for meta in get_args(kind)[1:]:
+            if isinstance(meta, msgspec.Meta) and meta.description:
+                return meta.description
+    bare = _bare(kind)
+    members = get_args(bare)
+    if get_origin(bare) is Literal:
+        return "one of " + ", ".join(map(str, members))
+    if members and type(None) in members:
+        return expected(members[0])
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if bare in names:
+        return names[bare]
+    return "a list" if get_origin(bare) in (tuple, list) else "a mapping (key: value)"
