@@ -6,6 +6,7 @@ coils mean. Addresses are Modbus addresses from 0; a feature's ``count`` circuit
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,6 +16,9 @@ from msgspec import Meta
 
 from evok_twisted.errors import ConfigError
 from evok_twisted.settings import Problems, Reader, Settings, load_yaml, nearest
+
+#: Where definitions are, beside a configuration or wherever the package put its own.
+DIRECTORY = "hw_definitions"
 
 Address = Annotated[int, Meta(ge=0, le=65535, description="an address from 0 to 65535")]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
@@ -222,6 +226,16 @@ class Definition(msgspec.Struct, frozen=True):
     features: tuple[tuple[str, Feature], ...]
 
 
+def shipped_definitions() -> tuple[Path, ...]:
+    """Where definitions have come with the package: in a source tree, an environment, or the system."""
+    places = (
+        Path(__file__).resolve().parent.parent / "conf",
+        Path(sys.prefix) / "share" / "evok-twisted",
+        Path("/usr/share/evok-twisted"),
+    )
+    return tuple(place / DIRECTORY for place in places if (place / DIRECTORY).is_dir())
+
+
 class Definitions:
     """Finds definitions by model in some directories, the first that has it wins; each file is read once."""
 
@@ -234,7 +248,8 @@ class Definitions:
 
     def known(self) -> set[str]:
         """Every model that there is a file for."""
-        return {file.stem for directory in self._directories for file in directory.glob(f"*{self.suffix}")}
+        files = (file for directory in self._directories for file in directory.glob(f"*{self.suffix}"))
+        return {file.stem for file in files if file.is_file()}
 
     def get(self, model: str) -> Definition | None:
         """The board ``model``.
@@ -271,8 +286,11 @@ def load_definition(file: Path, problems: Problems) -> Definition | None:
     reader = Reader(file, problems, fatal=False)
     blocks = []
     for n, node in enumerate(document["modbus_register_blocks"]):
-        block = reader.struct(_BlockSettings, node, f"modbus_register_blocks.{n}")
-        if block is not None:
+        path = f"modbus_register_blocks.{n}"
+        block = reader.struct(_BlockSettings, node, path)
+        if block is not None and block.start_reg + block.count > 65536:
+            reader.error(path, f"got {block.count} registers from {block.start_reg} on, expected none after 65535")
+        elif block is not None:
             blocks.append(Block(block.start_reg, block.count, block.frequency, block.type == "input"))
     read = [
         (f"modbus_features.{n}", _read_feature(reader, node, f"modbus_features.{n}")) for n, node in enumerate(features)

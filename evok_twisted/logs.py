@@ -27,5 +27,5 @@ class QuietLogger(Logger):
 
 
 def set_level(name: str) -> None:
-    """Set the least level: debug, info, warn, error or critical."""
-    Logger.least = LogLevel.levelWithName(name)
+    """Set the least level: debug, info, warn or warning, error, critical."""
+    Logger.least = LogLevel.levelWithName("warn" if name == "warning" else name)

@@ -6,10 +6,11 @@ Scalars are kept as text until the type of their field is known, so that a model
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin
 
@@ -83,16 +84,18 @@ class _TextLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    # as it was written: later, merge keys have put into it what it overrides
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
+                    raise yaml.composer.ComposerError(
                         None, None, f"the key {key.value!r} stands twice in one mapping", key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def load_yaml(path: Path) -> Any:
@@ -176,8 +179,8 @@ class Reader:
                     sound = False
         for name, field in fields.items():
             if field.required and name not in seen:
-                spelling = next((other for other, real in settings.also.items() if real == name), name)
-                self.error(path, f"the key {spelling!r} is missing; expected {expected(field.type)}")
+                names = [name, *(other for other, real in settings.also.items() if real == name)]
+                self.error(path, f"the key {' or '.join(map(repr, names))} is missing; expected {expected(field.type)}")
                 sound = False
         return cls(**values) if sound else None
 
@@ -212,7 +215,8 @@ class Reader:
                 raise ValueError
             return self._each(members[1], mapping, path)
         if origin is tuple or origin is list:
-            nodes = node if isinstance(node, list) else [node]
+            single = [] if isinstance(node, str) and node in _NULL else [node]
+            nodes = node if isinstance(node, list) else single
             parts = self._each(members[0], {str(n): item for n, item in enumerate(nodes)}, path)
             return tuple(parts.values())
         return self._scalar(kind, bare, node, path)
@@ -230,19 +234,25 @@ class Reader:
         return made
 
     def _scalar(self, kind: Any, bare: Any, node: Any, path: str) -> Any:
-        text = node
-        if isinstance(node, str):
-            if bare is bool:
-                text = _WORDS.get(node.lower(), node)
-            elif bare is int and _INTEGER.match(node):
-                text = int(node, 16 if "x" in node.lower() else 10)
-            elif get_origin(bare) is Literal:
-                text = next((word for word in get_args(bare) if str(word).lower() == node.lower()), node)
         try:
-            return msgspec.convert(text, kind, strict=False)
+            made = msgspec.convert(_prepared(bare, node), kind, strict=False)
+            if isinstance(made, float) and not math.isfinite(made):
+                raise ValueError  # noqa: TRY301
         except (msgspec.ValidationError, ValueError):
             self.error(path, f"got {_shown(node)}, expected {expected(kind)}")
             raise ValueError from None
+        return made
+
+
+def _prepared(bare: Any, node: Any) -> Any:
+    if isinstance(node, str):
+        if bare is bool:
+            return _WORDS.get(node.lower(), node)
+        if bare is int and _INTEGER.match(node):
+            return int(node, 16 if "x" in node.lower() else 10)
+        if get_origin(bare) is Literal:
+            return next((word for word in get_args(bare) if str(word).lower() == node.lower()), node)
+    return node
 
 
 def _bare(kind: Any) -> Any:
@@ -267,8 +277,8 @@ def expected(kind: Any) -> str:
     members = get_args(bare)
     if get_origin(bare) is Literal:
         return "one of " + ", ".join(map(str, members))
-    if members and type(None) in members:
-        return expected(members[0])
+    if get_origin(bare) in (typing.Union, types.UnionType):
+        return " or ".join(expected(member) for member in members if member is not type(None))
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     if bare in names:
         return names[bare]

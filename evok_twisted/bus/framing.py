@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from pymodbus.client.mixin import ModbusClientMixin
@@ -94,25 +93,30 @@ class SocketFraming:
         """Whether the begin of a frame waits for its end."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[Answer]:
-        """Take received bytes, in pieces of any size; yields the answers that are complete.
+    def feed(self, data: bytes) -> list[Answer]:
+        """Take received bytes, in pieces of any size; returns the answers that are complete now.
 
-        :raises BadAnswer: this is no Modbus stream (any more): nothing after this point can be understood.
+        :raises BadAnswer: this is no Modbus stream (any more): nothing that comes after can be understood.
         """
-        self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            transaction, protocol, length, unit = _HEADER.unpack_from(self._buffer)
+        answers: list[Answer] = []
+        buffer = self._buffer + data if self._buffer else data
+        begin, end = 0, len(buffer)
+        while end - begin >= _HEADER.size:
+            transaction, protocol, length, unit = _HEADER.unpack_from(buffer, begin)
             if protocol or not 2 <= length <= _LONGEST:
-                raise BadAnswer(f"no Modbus frame: it begins with {self._buffer[:8].hex(' ')}")
-            if len(self._buffer) < 6 + length:
-                return
-            frame, self._buffer = self._buffer[: 6 + length], self._buffer[6 + length :]
+                raise BadAnswer(f"no Modbus frame: it begins with {buffer[begin : begin + 8].hex(' ')}")
+            if end - begin < 6 + length:
+                break
+            frame = buffer[begin : begin + 6 + length]
+            begin += 6 + length
             try:
                 # zeros: with a transaction or unit to expect, pymodbus drops good frames behind a stale one
                 _, pdu = self._framer.handleFrame(frame, 0, 0)
             except ModbusException:
                 pdu = None
-            yield Answer(transaction, unit, pdu)
+            answers.append(Answer(transaction, unit, pdu))
+        self._buffer = buffer[begin:]
+        return answers
 
 
 def exception_of(answer: ModbusPDU) -> int:

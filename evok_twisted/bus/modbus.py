@@ -52,7 +52,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     patience = 3
 
     def __init__(self, clock: IReactorTime, timeout: float, pipeline: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._clock = clock
         self._timeout = timeout
         self._pipeline = pipeline

@@ -45,6 +45,10 @@ class _ClientService(ClientService):
     _log = QuietLogger()  # it tells of every single retry
 
 
+class _Factory(Factory):
+    noisy = False
+
+
 class TcpBus:
     """A Modbus TCP server and the slaves behind it (a ``core.slave.Bus``).
 
@@ -77,17 +81,16 @@ class TcpBus:
         #: keeps the connection up while it runs
         self.service = _ClientService(
             _Reporting(endpoint, self._not_connected),
-            Factory.forProtocol(self._make),
+            _Factory.forProtocol(self._make),
             retryPolicy=retry_delay,
             clock=clock,
-            prepareConnection=self._connected,
         )
 
     def __repr__(self) -> str:
         return f"bus {self.name}"
 
     def _make(self) -> ModbusClientProtocol:
-        return _Connection(self._lost, self._clock, self.timeout, self._pipeline)
+        return _Connection(self._connected, self._lost, self._clock, self.timeout, self._pipeline)
 
     @property
     def online(self) -> bool:
@@ -128,8 +131,7 @@ class TcpBus:
         answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
         return acknowledged
 
-    def _connected(self, protocol: IProtocol) -> None:
-        assert isinstance(protocol, ModbusClientProtocol)
+    def _connected(self, protocol: ModbusClientProtocol) -> None:
         self._protocol = protocol
         lasted, self._since = self._clock.seconds() - self._since, self._clock.seconds()
         self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=lasted)
@@ -161,17 +163,23 @@ class TcpBus:
 
 
 class _Connection(ModbusClientProtocol):
-    """A protocol that tells its bus when it is lost, before its requests fail."""
+    """A protocol that tells its bus when it is there and when it is lost, before its requests fail."""
 
     def __init__(
         self,
+        made: Callable[[ModbusClientProtocol], None],
         lost: Callable[[ModbusClientProtocol, Failure], None],
         clock: IReactorTime,
         timeout: float,
         pipeline: int,
     ) -> None:
         super().__init__(clock, timeout, pipeline)
+        self._made = made
         self._lost = lost
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._made(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._lost(self, reason)

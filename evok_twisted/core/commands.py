@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
-from evok_twisted.errors import BadParameter, Busy, EvokError, Offline, Superseded, Timeout
+from evok_twisted.errors import BadAnswer, BadParameter, Busy, EvokError, Offline, Refused, Superseded, Timeout
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device, Plan, Pulse
@@ -26,10 +26,13 @@ class Commands:
     :param writers: who writes to the devices of a group, by the name of the group.
     """
 
+    _log = Logger()
+
     def __init__(self, registry: Registry, events: Events, writers: Mapping[str, SlaveWriter]) -> None:
         self._registry = registry
         self._events = events
         self._writers = writers
+        self._failing: set[Device] = set()
 
     def set(
         self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
@@ -60,13 +63,24 @@ class Commands:
         if wanted and writer is not None:
             try:
                 await writer.submit(device, wanted, replaceable="alias" not in parameters)
-            except EvokError:
+            except EvokError as error:
                 if renamed and device.alias == parameters["alias"]:
                     self._registry.rename(device, before)
+                self._tell(device, error)
                 raise
+            self._tell(device, None)
         if renamed:
             self._events.publish((device,))
         return device
+
+    def _tell(self, device: Device, error: EvokError | None) -> None:
+        """Log when commands to a device begin to fail at the hardware, and when they work again."""
+        if error is None and device in self._failing:
+            self._failing.discard(device)
+            self._log.info("{device!r}: commands work again", device=device)
+        elif isinstance(error, Refused | Timeout | BadAnswer | Offline) and device not in self._failing:
+            self._failing.add(device)
+            self._log.warn("{device!r}: a command failed: {error}", device=device, error=error)
 
 
 class _Job:

@@ -90,7 +90,8 @@ class Slave:
 
     def take(self, block: Block, words: tuple[int, ...]) -> list[Device]:
         """Store what was read; the devices that changed."""
-        return self._decode(self.registers.store(block, words))
+        changed = self.registers.store(block, words)
+        return self._decode(changed) if changed else []
 
     def acknowledge(self, write: Write) -> list[Device]:
         """Store what was written; the devices that changed."""

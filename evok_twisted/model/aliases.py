@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from evok_twisted.errors import BadValue
+from evok_twisted.model.codec import shown
 
 PREFIX = "al_"
 LONGEST = 128
@@ -25,7 +26,7 @@ def checked(alias: object) -> str:
         alias = str(alias)
     if not isinstance(alias, str) or not _ALLOWED.match(alias) or alias in ("all", PREFIX):
         raise BadValue(
-            f"alias: got {alias!r:.60}, expected at most {LONGEST} letters, digits, '_', '-' or '.', and not 'all'"
+            f"alias: got {shown(alias)}, expected at most {LONGEST} letters, digits, '_', '-' or '.', and not 'all'"
         )
     return alias
 

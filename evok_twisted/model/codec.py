@@ -148,7 +148,10 @@ def _number(value: Any) -> float:
 
 def shown(value: Any) -> str:
     """A client's value in an error message, cut to a length that fits one."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a thousand lists in each other
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from evok_twisted.errors import UnknownDevice
+from evok_twisted.model.codec import shown
 from evok_twisted.settings import nearest
 
 Dialect = Literal["classic", "v3"]
@@ -100,5 +101,5 @@ def named(name: object, dialect: Dialect) -> tuple[str, ...]:
     kinds = (_OUTPUTS[dialect].get(name) or _NAMES.get(name)) if isinstance(name, str) else None
     if kinds is None:
         hint = nearest(name, [*_NAMES, *_OUTPUTS[dialect]]) if isinstance(name, str) else "expected text"
-        raise UnknownDevice(f"there is no kind of device {name!r:.60}; {hint}")
+        raise UnknownDevice(f"there is no kind of device {shown(name)}; {hint}")
     return kinds

@@ -1,0 +1,40 @@
+# make run: the demo; make test: everything; make lint; make bench: how fast it is here
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+SOURCES := setup.py pyproject.toml $(shell find evok_twisted twisted conf -name '*.py' -o -name '*.yaml')
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/installed
+	@exec $(BIN)/twistd --nodaemon --pidfile= evok --demo
+
+test: $(VENV)/test-installed
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --fail-under=95 | tail -n 1 | \
+		sed 's/^TOTAL/Branch coverage of model and core:/'
+
+lint: $(VENV)/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test-installed
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# the package is installed as a user has it, not in place: Twisted finds plugins where they are installed
+$(VENV)/installed: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(VENV)/test-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]'
+	@touch $@

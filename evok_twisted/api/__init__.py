@@ -1,0 +1,1 @@
+"""How clients reach us. Everything here only parses and renders; ``core`` decides."""

@@ -1,0 +1,87 @@
+"""State objects on the wire: which fields a device shows, in which order, in each of the two dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from evok_twisted.model import analog, digital, system
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import KINDS, Dialect
+
+_encode = msgspec.json.Encoder().encode
+
+#: The fields after ``dev``, in the order of the wire, and before ``alias``.
+_FIELDS: Mapping[type[Device], str] = {
+    digital.DigitalInput: "circuit value debounce counter_modes counter_mode counter mode modes glob_dev_id"
+    " ds_mode ds_modes",
+    digital.DigitalOutput: "relay_type circuit value pending mode modes glob_dev_id pwm_freq pwm_duty",
+    digital.Relay: "relay_type circuit value pending mode modes glob_dev_id",
+    digital.Led: "circuit value glob_dev_id",
+    analog.AnalogInput: "circuit value unit glob_dev_id mode modes range",
+    analog.AnalogOutput: "circuit mode modes glob_dev_id value unit range",
+    analog.MainAnalogOutput: "circuit mode modes glob_dev_id unit value",
+    system.BoardWatchdog: "circuit value timeout was_wd_reset nv_save glob_dev_id",
+    system.RawRegister: "circuit value glob_dev_id",
+    system.DataPoint: "circuit value glob_dev_id name valid unit",
+    system.OneWireBusPower: "circuit value glob_dev_id",
+    system.NonVolatileSave: "circuit value glob_dev_id",
+    system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type",
+    system.DeviceInfo: "family model sn board_count circuit",
+}
+
+_CLASSIC_ONLY = ("glob_dev_id", "relay_type")
+
+#: Where v3 differs in more than leaving out what only classic has.
+_V3_FIELDS: Mapping[type[Device], str] = {
+    digital.Relay: "circuit value",
+    system.ModbusSlave: "circuit last_comm slave_id modbus_type modbus_spec scan_interval",
+}
+
+_RELAY_TYPES: Mapping[str, str] = {"do": "digital", "ro": "physical"}
+
+
+def fields(device: Device, dialect: Dialect) -> tuple[str, ...]:
+    """The fields that a device may show, between ``dev`` and ``alias``."""
+    if dialect == "v3":
+        shown = _V3_FIELDS.get(type(device), _FIELDS[type(device)])
+        return tuple(field for field in shown.split() if field not in _CLASSIC_ONLY)
+    return tuple(_FIELDS[type(device)].split())
+
+
+def state_object(device: Device, dialect: Dialect) -> dict[str, Any]:
+    """The whole state of a device, as its JSON object has it."""
+    state = device.current
+    fixed = {
+        "circuit": device.circuit_in(dialect),
+        "glob_dev_id": device.number,
+        "relay_type": _RELAY_TYPES.get(device.kind),
+    }
+    shown: dict[str, Any] = {"dev": KINDS[device.kind].dev(dialect)}
+    for field in fields(device, dialect):
+        value = fixed[field] if field in fixed else getattr(state, field)
+        if value is not UNSET:
+            shown[field] = value
+    if dialect == "classic" and isinstance(shown.get("valid"), bool):
+        shown["valid"] = "true" if shown["valid"] else "false"
+    if device.alias:
+        shown["alias"] = device.alias
+    return shown
+
+
+def fragment(device: Device, dialect: Dialect) -> bytes:
+    """The JSON of ``state_object``, kept with the device until its state changes."""
+    if device.live:
+        return _encode(state_object(device, dialect))
+    kept = device.fragments.get(dialect)
+    if kept is None:
+        kept = device.fragments[dialect] = _encode(state_object(device, dialect))
+    return kept
+
+
+def listing(devices: Iterable[Device], dialect: Dialect) -> bytes:
+    """The JSON list of the states of ``devices``."""
+    return b"[" + b",".join([fragment(device, dialect) for device in devices]) + b"]"

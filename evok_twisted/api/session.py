@@ -1,0 +1,182 @@
+"""What a client may say, and what it is told: the messages of docs/protocol.md, whatever carries them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from twisted.python.failure import Failure
+
+from evok_twisted.api.dialects import fragment, listing
+from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
+from evok_twisted.core.commands import Commands
+from evok_twisted.core.registry import Registry
+from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
+from evok_twisted.logs import Logger
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import Dialect
+
+_encode = msgspec.json.encode
+
+#: The id at the begin of an object that is otherwise no JSON.
+_LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\\x00-\x1f\x80-\xff]{0,100}"|-?(?:0|[1-9][0-9]{0,14}))\s*[,}]')
+
+#: What a ``set`` message has beside parameters.
+_ENVELOPE = ("cmd", "dev", "circuit", "id", "value")
+
+Id = str | int | float
+
+
+class Session:
+    """One client's talk with the service.
+
+    A command with an ``id`` gets exactly one reply; without one it gets an answer only where the answer is its
+    purpose. What cannot be understood is passed over.
+
+    :param send: sends one message to the client; does nothing when the client is gone.
+    :param listen: is told the filter whenever the client chooses one.
+    :param peer: the client's address, for the log.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        registry: Registry,
+        commands: Commands,
+        dialect: Dialect,
+        *,
+        all_filtered: bool,
+        send: Callable[[bytes], None],
+        listen: Callable[[Filter], None],
+        peer: str,
+    ) -> None:
+        self._registry = registry
+        self._commands = commands
+        self._dialect = dialect
+        self._all_filtered = all_filtered
+        self._send = send
+        self._listen = listen
+        self._peer = peer
+        self._filter = DEFAULT
+
+    def handle(self, payload: bytes) -> None:
+        """Take one message; never raises."""
+        try:
+            message = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            self._fail(_id_of_garbage(payload), BadRequest(f"this is not JSON: {error}"[:200]))
+            return
+        if not isinstance(message, dict):
+            return  # clients send lone spaces, numbers and lists; none of them can have an id
+        given = message.get("id")
+        if "id" in message and not _is_id(given):
+            self._log.debug("{peer}: an id is text or a number, got {given!r:.60}", peer=self._peer, given=given)
+            return
+        command = message.get("cmd")
+        handler = self._handlers.get(command) if isinstance(command, str) else None
+        try:
+            if handler is None:
+                known = ", ".join(self._handlers)
+                raise UnknownCommand(f"there is no command {command!r:.60}; known are {known}")  # noqa: TRY301
+            handler(self, message)
+        except EvokError as error:
+            self._fail(given, error)
+        except Exception:
+            self._went_wrong(Failure(), message)
+
+    def _succeed(self, given: Id, result: bytes) -> None:
+        self._send(b'{"id":%b,"success":true,"result":%b}' % (_encode(given), result))
+
+    def _fail(self, given: Id | None, error: EvokError) -> None:
+        self._log.debug("{peer}: {error!r}", peer=self._peer, error=error)
+        if given is not None:
+            told = {"code": error.code, "message": str(error)}
+            self._send(b'{"id":%b,"success":false,"error":%b}' % (_encode(given), _encode(told)))
+
+    def _went_wrong(self, failure: Failure, message: Mapping[str, Any]) -> None:
+        self._log.failure("{peer}: {message!r:.300}", failure, peer=self._peer, message=message)
+        self._fail(message.get("id"), EvokError("something went wrong in the service; its log says more"))
+
+    def _all(self, message: Mapping[str, Any]) -> None:
+        wanted = filter(self._filter.accepts, self._registry) if self._all_filtered else self._registry
+        listed = listing(wanted, self._dialect)
+        if "id" in message:
+            self._succeed(message["id"], listed)
+        else:
+            self._send(listed)
+
+    def _choose(self, message: Mapping[str, Any]) -> None:
+        if "devices" not in message:
+            raise BadParameter("devices is missing, expected a list of kinds")
+        self._filter, unknown = parse_filter(message["devices"], self._dialect)
+        self._listen(self._filter)
+        if "id" in message:
+            self._succeed(message["id"], _encode({"devices": message["devices"], "unknown": unknown}))
+
+    def _full(self, message: Mapping[str, Any]) -> None:
+        device = self._registry.find(*_target(message), self._dialect)
+        if "id" in message:
+            self._succeed(message["id"], fragment(device, self._dialect))
+        else:
+            self._send(listing((device,), self._dialect))
+
+    def _set(self, message: Mapping[str, Any]) -> None:
+        done = self._commands.set(*_target(message), _parameters(message), self._dialect)
+        done.addCallback(self._was_set, message)
+        done.addErrback(self._was_not_set, message)
+
+    def _was_set(self, device: Device, message: Mapping[str, Any]) -> None:
+        if "id" in message:
+            self._succeed(message["id"], fragment(device, self._dialect))
+
+    def _was_not_set(self, failure: Failure, message: Mapping[str, Any]) -> None:
+        if isinstance(failure.value, EvokError):
+            self._fail(message.get("id"), failure.value)
+        else:
+            self._went_wrong(failure, message)
+
+    _handlers: ClassVar[Mapping[str, Callable[[Session, Mapping[str, Any]], None]]] = {
+        "all": _all,
+        "filter": _choose,
+        "set": _set,
+        "full": _full,
+    }
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _id_of_garbage(payload: bytes) -> Id | None:
+    """The id in what msgspec does not take for JSON, where it can be made out."""
+    try:
+        message = json.loads(payload)  # takes NaN and Infinity, which are no JSON but clear enough
+    except (ValueError, RecursionError):
+        found = _LEADING_ID.match(payload)
+        message = {"id": msgspec.json.decode(found[1])} if found else None
+    given = message.get("id") if isinstance(message, dict) else None
+    return given if _is_id(given) else None
+
+
+def _target(message: Mapping[str, Any]) -> tuple[object, object]:
+    for key in ("dev", "circuit"):
+        if key not in message:
+            raise BadParameter(f"{key} is missing")
+    return message["dev"], message["circuit"]
+
+
+def _parameters(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``set`` message sets: ``value``, or the parameters in it, and those beside it."""
+    parameters = {key: value for key, value in message.items() if key not in _ENVELOPE}
+    if "value" in message:
+        value = message["value"]
+        inner = value if isinstance(value, dict) else {"value": value}
+        twice = parameters.keys() & inner.keys()
+        if twice:
+            raise BadParameter(f"{', '.join(sorted(twice))} stands both in value and beside it")
+        parameters.update(inner)
+    return parameters

@@ -1,0 +1,318 @@
+"""``config.yaml``, Evok's and ours, as frozen and typed settings, with every error of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from evok_twisted.definitions import DIRECTORY, Definition, Definitions
+from evok_twisted.errors import ConfigError
+from evok_twisted.settings import Problems, Reader, Settings, load_yaml
+
+FILE = "config.yaml"
+AUTOGEN = "autogen.yaml"
+
+#: Exit status for a configuration that cannot be used (EX_CONFIG of sysexits.h).
+BAD_CONFIG = 78
+
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
+SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
+
+
+class Logging(Settings, frozen=True, kw_only=True):
+    """``logging``."""
+
+    level: Literal["debug", "info", "warning", "warn", "error", "critical"] = "info"
+
+
+class WebSocketApi(Settings, frozen=True, kw_only=True):
+    """``apis.websocket``."""
+
+    enabled: bool = True
+    all_filtered: bool = False
+    max_clients: Annotated[int, Meta(ge=1, description="a whole number of clients, 1 or more")] = 1024
+    max_message_size: Annotated[int, Meta(ge=128, description="a whole number of bytes, 128 or more")] = 65536
+
+
+class WebhookApi(Settings, frozen=True, kw_only=True):
+    """``apis.webhook``."""
+
+    enabled: bool = False
+    address: tuple[str, ...] = ()
+    device_mask: tuple[str, ...] = ()
+    complex_events: bool = False
+
+
+class Apis(Settings, frozen=True, kw_only=True):
+    """``apis``: where clients find us, and how we talk to them."""
+
+    port: Port = 8080
+    address: str = "127.0.0.1"
+    listen: tuple[str, ...] = ()
+    dialect: Literal["classic", "v3"] = "classic"
+    websocket: WebSocketApi = WebSocketApi()
+    webhook: WebhookApi = WebhookApi()
+
+
+class DeviceInfoSettings(Settings, frozen=True, kw_only=True):
+    """``device_info`` of a bus or a device."""
+
+    family: str
+    model: str
+    sn: int = 0
+    board_count: int = 1
+
+
+class DeviceSettings(Settings, frozen=True, kw_only=True):
+    """One of the ``devices`` of a Modbus bus."""
+
+    also = {"slave-id": "slave_id", "model_id": "model"}
+
+    slave_id: SlaveId
+    model: Annotated[str, Meta(min_length=1, description="a model such as 00 or xS51")]
+    scan_frequency: Annotated[
+        float, Meta(gt=0, le=1000, description="scans a second, more than 0 and at most 1000")
+    ] = 50.0
+    scan_enabled: bool = True
+    enabled: bool = True
+    device_info: DeviceInfoSettings | None = None
+
+
+class BusSettings(Settings, frozen=True, kw_only=True):
+    """What every bus has."""
+
+    ignored = frozenset({"type"})
+
+    enabled: bool = True
+    device_info: DeviceInfoSettings | None = None
+
+
+class ModbusTcpSettings(BusSettings, frozen=True, kw_only=True):
+    """``type: MODBUSTCP``."""
+
+    hostname: str = "127.0.0.1"
+    port: Port = 502
+    timeout: Seconds = 1.0
+    write_timeout: Seconds = 2.0
+    pipeline: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] | None = None
+    devices: dict[str, Any] = {}
+
+
+class ModbusRtuSettings(BusSettings, frozen=True, kw_only=True):
+    """``type: MODBUSRTU``."""
+
+    misspelt = {"boudrate": "baudrate"}
+
+    port: str
+    baudrate: Annotated[int, Meta(ge=300, description="a baud rate such as 19200")] = 19200
+    parity: Literal["N", "E", "O"] = "N"
+    stopbits: Annotated[int, Meta(ge=1, le=2, description="1 or 2")] = 1
+    timeout: Seconds = 0.5
+    write_timeout: Seconds = 2.0
+    devices: dict[str, Any] = {}
+
+
+class OneWireSettings(BusSettings, frozen=True, kw_only=True):
+    """``type: OWBUS``."""
+
+    hostname: str = "127.0.0.1"
+    port: Port = 4304
+    interval: Seconds = 10.0
+    scan_interval: Seconds = 60.0
+    owpower: str | None = None
+    devices: dict[str, Any] = {}
+
+
+BUS_TYPES: Mapping[str, type[BusSettings]] = {
+    "MODBUSTCP": ModbusTcpSettings,
+    "MODBUSRTU": ModbusRtuSettings,
+    "OWBUS": OneWireSettings,
+    "OWFS": OneWireSettings,
+}
+
+
+class _File(Settings, frozen=True, kw_only=True):
+    autogen: bool = False
+    logging: Logging = Logging()
+    apis: Apis = Apis()
+    comm_channels: dict[str, Any] = {}
+
+
+class Board(msgspec.Struct, frozen=True):
+    """A configured device with the definition of its model.
+
+    :ivar number: its ``glob_dev_id``.
+    """
+
+    name: str
+    number: int
+    settings: DeviceSettings
+    definition: Definition
+
+
+class Bus(msgspec.Struct, frozen=True):
+    """A bus that is to run, and what is on it."""
+
+    name: str
+    settings: BusSettings
+    boards: tuple[Board, ...]
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that the service is told."""
+
+    logging: Logging = Logging()
+    apis: Apis = Apis()
+    buses: tuple[Bus, ...] = ()
+
+
+class _MergedReader(Reader):
+    """Reads ``config.yaml`` laid over ``autogen.yaml``, and knows which of them a value is from."""
+
+    def __init__(self, file: Path, document: Any, under: Path, problems: Problems) -> None:
+        super().__init__(file, problems)
+        self._own = set(_paths(document))
+        self._under = under
+
+    def file_of(self, path: str) -> object:
+        return self._file if path in self._own or not self._under.is_file() else self._under
+
+
+def _paths(node: Any, path: str = "") -> Iterator[str]:
+    yield path
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _paths(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for n, value in enumerate(node):
+            yield from _paths(value, f"{path}.{n}")
+
+
+def _merged(under: Any, over: Any) -> Any:
+    if isinstance(under, dict) and isinstance(over, dict):
+        both = {key: _merged(under[key], over[key]) for key in under.keys() & over.keys()}
+        return {**under, **over, **both}
+    return under if over == "" else over
+
+
+def find(path: Path) -> Path:
+    """The configuration file that ``path``, itself or as a directory, names.
+
+    :raises ConfigError: there is none; the message says what to do.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        where = path / FILE if path.suffix not in (".yaml", ".yml") else path
+        raise ConfigError(
+            f"there is no configuration: looked for {where}. Name another file or directory with --config PATH; "
+            "docs/configuration.md tells how to write one, and conf/config.yaml is a commented example. "
+            "--demo needs none."
+        )
+    return file
+
+
+def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | None:
+    """Read the configuration, the definitions that it names included.
+
+    :param path: the file, or the directory that it is in.
+    :param shipped: where to look for definitions that are not beside it.
+    :param problems: takes everything that is wrong.
+    :returns: None when nothing can be made of it; otherwise what can, whatever the problems.
+    """
+    try:
+        file = find(path)
+        document = load_yaml(file)
+    except ConfigError as error:
+        problems.error(path, "", str(error))
+        return None
+    under = file.parent / AUTOGEN
+    merged = document
+    if isinstance(document, dict) and str(document.get("autogen", "")).lower() in ("true", "yes", "on", "1"):
+        if under.is_file():
+            try:
+                merged = _merged(load_yaml(under), document)
+            except ConfigError as error:
+                problems.error(under, "", str(error))
+        else:
+            problems.warning(file, "autogen", f"there is no {AUTOGEN} beside this file")
+    reader = _MergedReader(file, document, under, problems)
+    settings = reader.struct(_File, merged)
+    if settings is None:
+        channels = merged.get("comm_channels") if isinstance(merged, dict) else None
+        settings = _File(comm_channels=channels if isinstance(channels, dict) else {})
+    definitions = Definitions((file.parent / DIRECTORY, *shipped), problems)
+    buses = _Buses(reader, definitions).read(settings.comm_channels)
+    if settings.apis.webhook.enabled:
+        reader.warning("apis.webhook.enabled", "this version calls no webhooks yet")
+    return Config(settings.logging, settings.apis, buses)
+
+
+class _Buses:
+    """Reads ``comm_channels``, numbering devices as Evok does."""
+
+    def __init__(self, reader: Reader, definitions: Definitions) -> None:
+        self._reader = reader
+        self._definitions = definitions
+        self._number = 0
+        self._names: dict[str, str] = {}
+
+    def read(self, channels: Mapping[str, Any]) -> tuple[Bus, ...]:
+        buses = (self._bus(name, node, f"comm_channels.{name}") for name, node in channels.items())
+        return tuple(bus for bus in buses if bus is not None)
+
+    def _bus(self, name: str, node: Any, path: str) -> Bus | None:
+        kind = node.get("type") if isinstance(node, dict) else None
+        cls = BUS_TYPES.get(kind) if isinstance(kind, str) else None
+        if cls is None:
+            got = "no type" if kind is None else repr(kind)
+            self._reader.error(f"{path}.type", f"got {got}, expected one of {', '.join(BUS_TYPES)}")
+            return None
+        settings = self._reader.struct(cls, node, path)
+        if settings is not None and not settings.enabled:
+            return None
+        if cls is not ModbusTcpSettings:
+            self._reader.warning(f"{path}.type", f"this version does not serve {kind} yet; the bus is left out")
+        self._number += 2 if settings is not None and settings.device_info else 1
+        if cls not in (ModbusTcpSettings, ModbusRtuSettings):
+            return None if settings is None else Bus(name, settings, ())
+        # devices are read even of a bus that has an error: a user wants all errors, not the first
+        devices = node.get("devices") or {}
+        boards = [
+            self._board(key, device, f"{path}.devices.{key}", serial=cls is ModbusRtuSettings)
+            for key, device in (devices.items() if isinstance(devices, dict) else ())
+        ]
+        if settings is None:
+            return None
+        return Bus(name, settings, tuple(board for board in boards if board is not None))
+
+    def _board(self, name: str, node: Any, path: str, *, serial: bool) -> Board | None:
+        device = self._reader.struct(DeviceSettings, node, path)
+        if device is not None and not device.enabled:
+            return None
+        self._check_name(name, path)
+        number, self._number = self._number, self._number + 1
+        if device is None:
+            return None
+        self._number += 1 if device.device_info else 0
+        allowed = "from 1 to 247" if serial else "from 1 to 247, or 0 or 255"
+        if not (1 <= device.slave_id <= 247 or (device.slave_id in (0, 255) and not serial)):
+            self._reader.error(f"{path}.slave-id", f"got {device.slave_id}, expected a Modbus unit id {allowed}")
+        try:
+            definition = self._definitions.get(device.model)
+        except ConfigError as error:
+            self._reader.error(f"{path}.model", f"got {device.model!r}: {error}")
+            return None
+        return None if definition is None else Board(name, number, device, definition)
+
+    def _check_name(self, name: str, path: str) -> None:
+        if not name or any(character in name for character in "/?#% "):
+            self._reader.error(path, f"got the name {name!r}, expected one without spaces and without / ? # %")
+        if name in self._names:
+            self._reader.error(path, f"the name {name!r} is taken already, by {self._names[name]}")
+        else:
+            self._names[name] = path

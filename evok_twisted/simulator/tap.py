@@ -1,0 +1,143 @@
+"""``twistd evok-simulator``: the boards of a configuration, simulated on one Modbus TCP port."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from evok_twisted import config as cfg
+from evok_twisted.definitions import shipped_definitions
+from evok_twisted.logs import Logger, set_level
+from evok_twisted.settings import Problems
+from evok_twisted.simulator.boards import SimulatedBoard
+from evok_twisted.simulator.life import Life
+from evok_twisted.simulator.server import SimulatorFactory
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """What ``twistd evok-simulator`` takes on the command line."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves boards that do not exist: every board of every MODBUSTCP bus in the configuration, on one port, each "
+        "under its slave-id. They keep what is written to them and count their inputs. To develop without a PLC, let "
+        "the configuration say hostname 127.0.0.1 and port 5020, and run both services on it: "
+        "twistd --nodaemon evok-simulator --config PATH --alive, and twistd --nodaemon evok --config PATH. "
+        "A configuration that cannot be used is exit status 78, after every error of it is printed."
+    )
+    optParameters = [
+        ["config", "c", "/etc/evok", "The configuration: a file, or a directory with config.yaml in it."],
+        [
+            "port",
+            "p",
+            "tcp:5020:interface=127.0.0.1",
+            "Where to listen, as a Twisted endpoint description; a bare number is a TCP port on 127.0.0.1. "
+            "tcp:5020 lets the whole network in.",
+        ],
+    ]
+    optFlags = [["alive", "a", "Let inputs switch and analog inputs wander, a few each second."]]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles()})
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Everything that ``twistd evok-simulator`` runs.
+
+    :raises SystemExit: the configuration cannot be used; what is wrong is printed.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 -- importing it installs it
+    problems = Problems()
+    config = cfg.load(Path(options["config"]), shipped_definitions(), problems) or cfg.Config()
+    boards = _boards(config, problems)
+    if not boards and not problems.fatal:
+        problems.error(options["config"], "comm_channels", "no bus of type MODBUSTCP has a device to simulate")
+    description = str(options["port"])
+    endpoint = _endpoint(f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description, reactor)
+    if isinstance(endpoint, str):
+        problems.error("--port", "", endpoint)
+    if problems.fatal or isinstance(endpoint, str):
+        for problem in problems.found:
+            print(problem, file=sys.stderr)
+        raise SystemExit(cfg.BAD_CONFIG)
+    set_level(config.logging.level)
+    for problem in problems.found:
+        (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
+    service = SimulatorService(SimulatorFactory(boards), endpoint)
+    if options["alive"]:
+        Life(boards.values(), reactor).setServiceParent(service)
+    return service
+
+
+def _boards(config: cfg.Config, problems: Problems) -> dict[int, SimulatedBoard]:
+    """The boards by slave-id; one port can serve each once."""
+    boards: dict[int, SimulatedBoard] = {}
+    places: dict[int, str] = {}
+    for bus in config.buses:
+        if not isinstance(bus.settings, cfg.ModbusTcpSettings):
+            continue
+        for board in bus.boards:
+            unit, place = board.settings.slave_id, f"comm_channels.{bus.name}.devices.{board.name}"
+            if unit in boards:
+                message = f"the slave-id {unit} is that of {places[unit]} too; the simulator serves all on one port"
+                problems.error("evok-simulator", f"{place}.slave-id", message)
+            else:
+                boards[unit], places[unit] = SimulatedBoard(board.definition), place
+    return boards
+
+
+def _endpoint(description: str, reactor: Any) -> IStreamServerEndpoint | str:
+    """Where to listen, or what is wrong with that."""
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
+        return f"got {description!r}, expected an endpoint description such as tcp:5020: {error}"
+    return endpoint
+
+
+class SimulatorService(MultiService):
+    """The simulated boards' port, and what lives behind it."""
+
+    def __init__(self, factory: SimulatorFactory, endpoint: IStreamServerEndpoint) -> None:
+        super().__init__()
+        self._factory = factory
+        self._endpoint = endpoint
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Listen: here, so that port 502 can be had before twistd gives up being root.
+
+        :raises SystemExit: the port cannot be had.
+        """
+        super().privilegedStartService()
+        deaf: list[Failure] = []
+        self._endpoint.listen(self._factory).addCallback(self._listening).addErrback(deaf.append)
+        if deaf:
+            why = f"cannot listen: {deaf[0].getErrorMessage()}"
+            _log.critical("{why}", why=why)
+            raise SystemExit(f"evok-simulator: {why}")
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+        _log.info("listening for Modbus TCP on {where}", where=port.getHost())
+        for unit, board in sorted(self._factory.units.items()):
+            _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        self._factory.drop_connections()
+        await super().stopService()

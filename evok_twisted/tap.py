@@ -1,0 +1,311 @@
+"""``twistd evok``: its options, and the one place where everything is built and wired."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, quoteStringArgument, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.python import usage
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from evok_twisted import config as cfg
+from evok_twisted.api.site import ApiSite, Root
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
+from evok_twisted.core.commands import Commands, SlaveWriter
+from evok_twisted.core.events import Events
+from evok_twisted.core.registry import Registry
+from evok_twisted.core.scanner import Scanner
+from evok_twisted.core.slave import Slave
+from evok_twisted.definitions import Definitions, shipped_definitions
+from evok_twisted.logs import Logger, set_level
+from evok_twisted.model.boards import build
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import DIALECTS
+from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.settings import Problem, Problems
+from evok_twisted.simulator import demo
+
+DEFAULT_CONFIG = "/etc/evok"
+
+#: Exit status of ``--check`` where there are errors.
+CHECK_FAILED = 1
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """What ``twistd evok`` takes on the command line."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves the inputs and outputs of Unipi PLCs, extension modules and other Modbus boards to WebSocket clients. "
+        "What there is to serve stands in a configuration, by default /etc/evok/config.yaml; --demo serves a "
+        "simulated PLC instead. To run in the foreground: twistd --nodaemon evok ..."
+    )
+    optParameters = [
+        ["config", "c", DEFAULT_CONFIG, "The configuration: a file, or a directory with config.yaml in it."],
+        ["dialect", None, None, f"Names on the wire, {' or '.join(DIALECTS)}; overrides apis.dialect.", None],
+    ]
+    optFlags = [
+        ["demo", None, "Serve a simulated Neuron L533 and need no configuration."],
+        ["check", None, "Load everything, print what would run, and exit: 0, or 1 after printing every error."],
+    ]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles(), "dialect": list(DIALECTS)})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["ports"] = []
+
+    def opt_port(self, description: str) -> None:
+        """Where to listen, as a Twisted endpoint description such as tcp:8080 or tcp:8080:interface=127.0.0.1;
+        overrides the configuration, and may be repeated.
+        """
+        self["ports"].append(f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description)
+
+    opt_p = opt_port
+
+    def postOptions(self) -> None:
+        if self["dialect"] is not None and self["dialect"] not in DIALECTS:
+            raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
+
+
+class Unit:
+    """What a configuration comes down to: slaves, their devices, and the registry of all of them."""
+
+    def __init__(self, config: cfg.Config, reactor: Any, problems: Problems) -> None:
+        self.config = config
+        self.buses: list[TcpBus] = []
+        self.scanners: list[Scanner] = []
+        self.registry = Registry()
+        self.events = Events(reactor)
+        writers: dict[str, SlaveWriter] = {}
+        for bus in config.buses:
+            if bus.settings.device_info is not None:
+                self.registry.add(_device_info(bus.name, bus.settings.device_info))
+            if isinstance(bus.settings, cfg.ModbusTcpSettings):
+                self._add_bus(bus, bus.settings, reactor, writers, problems)
+        self.commands = Commands(self.registry, self.events, writers)
+        self.writers = tuple(writers.values())
+
+    def _add_bus(
+        self,
+        bus: cfg.Bus,
+        settings: cfg.ModbusTcpSettings,
+        reactor: Any,
+        writers: dict[str, SlaveWriter],
+        problems: Problems,
+    ) -> None:
+        tcp = TcpBus(
+            bus.name,
+            HostnameEndpoint(reactor, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT),
+            reactor,
+            timeout=settings.timeout,
+            write_timeout=settings.write_timeout,
+            pipeline=settings.pipeline or default_pipeline(settings.hostname),
+        )
+        self.buses.append(tcp)
+        for board in bus.boards:
+            interval = 1 / board.settings.scan_frequency
+            info = ModbusSlave(
+                board.name,
+                board.number,
+                reactor.seconds,
+                board.settings.slave_id,
+                "TCP",
+                settings.hostname,
+                interval,
+            )
+            devices: list[Device] = build(board.definition, board.name, board.number, problems)
+            slave = Slave(board.name, board.settings.slave_id, tcp, board.definition.blocks, devices, info, reactor)
+            scanner = Scanner(slave, interval, self.events, reactor, periodic=board.settings.scan_enabled)
+            writers[board.name] = SlaveWriter(scanner, self.events, reactor)
+            self.scanners.append(scanner)
+            for device in [*devices, info]:
+                self.registry.add(device)
+            if board.settings.device_info is not None:
+                self.registry.add(_device_info(board.name, board.settings.device_info))
+
+
+def _device_info(group: str, info: cfg.DeviceInfoSettings) -> DeviceInfo:
+    return DeviceInfo(group, DeviceInfoState(info.family, info.model, info.sn, info.board_count))
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Everything that ``twistd evok`` runs.
+
+    :raises SystemExit: after ``--check``, and when the configuration cannot be used; what is wrong is printed.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 -- importing it installs it
+    problems = Problems()
+    simulation: IService | None = None
+    config: cfg.Config | None
+    if options["demo"]:
+        _log.info("demo: a simulated Neuron L533 with one main board and two extensions; Ctrl-C ends it")
+        config, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
+    else:
+        config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
+    unit = Unit(config or cfg.Config(), reactor, problems)
+    endpoints = _endpoints(unit.config.apis, options["ports"], reactor, problems)
+    if options["check"]:
+        _check(unit, problems)
+    if problems.fatal:
+        _print(problems.found)
+        raise SystemExit(cfg.BAD_CONFIG)
+    set_level(unit.config.logging.level)
+    for problem in problems.found:
+        (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
+    service = EvokService(unit, endpoints, _site(unit, options["dialect"], reactor))
+    reactor.callWhenRunning(_stop_on_signals, reactor)
+    if simulation is not None:
+        simulation.setServiceParent(service)
+    return service
+
+
+def _endpoints(
+    apis: cfg.Apis, ports: Sequence[str], reactor: Any, problems: Problems
+) -> list[tuple[str, IStreamServerEndpoint]]:
+    address = quoteStringArgument(apis.address)
+    interface = f":interface={address}" if address else ""
+    endpoints = []
+    for description in ports or apis.listen or (f"tcp:{apis.port}{interface}",):
+        try:
+            endpoints.append((description, serverFromString(reactor, description)))
+        except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
+            where = "--port" if ports else "apis.listen"
+            problems.error(
+                where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}"
+            )
+    return endpoints
+
+
+def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
+    apis = unit.config.apis
+    children: dict[bytes, IResource] = {}
+    if apis.websocket.enabled:
+        factory = ConnectionFactory(
+            unit.registry,
+            unit.commands,
+            reactor,
+            dialect=dialect or apis.dialect,
+            all_filtered=apis.websocket.all_filtered,
+            max_clients=apis.websocket.max_clients,
+            max_message_size=apis.websocket.max_message_size,
+        )
+        unit.events.subscribe(factory.hub.publish)
+        children[b"ws"] = UpgradeResource(factory)
+    return ApiSite(Root(children), reactor)
+
+
+class EvokService(MultiService):
+    """The running service: ports for clients, buses, scanners."""
+
+    def __init__(self, unit: Unit, endpoints: Sequence[tuple[str, IStreamServerEndpoint]], site: ApiSite) -> None:
+        super().__init__()
+        self._unit = unit
+        self._endpoints = endpoints
+        self._site = site
+        self._ports: list[Any] = []
+        for bus in unit.buses:
+            bus.service.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
+
+        :raises SystemExit: a port cannot be had; a service that nobody can reach would only seem to run.
+        """
+        super().privilegedStartService()
+        deaf: list[Failure] = []
+        for description, endpoint in self._endpoints:
+            endpoint.listen(self._site).addCallback(self._listening).addErrback(deaf.append)
+            if deaf:
+                why = f"cannot listen on {description}: {deaf[0].getErrorMessage()}"
+                _log.critical("{why}", why=why)
+                raise SystemExit(f"evok: {why}")
+
+    def _listening(self, port: Any) -> None:
+        self._ports.append(port)
+        host = port.getHost()
+        where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
+        _log.info("listening: ws://{where}/ws", where=where)
+
+    def startService(self) -> None:
+        super().startService()
+        if not self._unit.scanners:
+            _log.info("no hardware is configured: there is nothing to scan")
+        for scanner in self._unit.scanners:
+            scanner.start()
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for scanner in self._unit.scanners:
+            scanner.stop()
+        for writer in self._unit.writers:
+            writer.stop()
+        for port in self._ports:
+            await port.stopListening()
+        await super().stopService()
+        _log.info("evok stopped")
+
+
+def _stop_on_signals(reactor: Any) -> None:
+    """Make SIGINT and SIGTERM an orderly end with exit status 0; with Twisted's own handlers the process, when
+    everything is stopped, kills itself once more by the signal, and whoever started it sees a crash.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        reactor.callFromThread(_log.info, "stopping, on {name}", name=signal.Signals(number).name)
+        reactor.callFromThread(reactor.stop)
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _print(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+
+
+def _check(unit: Unit, problems: Problems) -> NoReturn:
+    """Print what would run, and everything that is wrong."""
+    for line in _summary(unit):
+        print(line)
+    _print(problems.found)
+    if problems.errors:
+        print(f"{len(problems.errors)} errors", file=sys.stderr)
+        raise SystemExit(CHECK_FAILED)
+    print("no errors")
+    raise SystemExit(0)
+
+
+def _summary(unit: Unit) -> Iterator[str]:
+    for bus in unit.config.buses:
+        settings = bus.settings
+        if not isinstance(settings, cfg.ModbusTcpSettings):
+            continue
+        yield f"bus {bus.name}: Modbus TCP, {settings.hostname}:{settings.port}"
+        for board in bus.boards:
+            of = board.settings
+            rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled else "not scanned"
+            yield f"  board {board.name}: model {of.model}, slave {of.slave_id}, {rate}, from {board.definition.file}"
+            by_kind: dict[str, list[str]] = {}
+            for device in unit.registry:
+                if device.group == board.name:
+                    by_kind.setdefault(device.kind, []).append(device.circuit)
+            for kind, circuits in by_kind.items():
+                yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
+    total = Counter(device.kind for device in unit.registry)
+    yield f"{sum(total.values())} circuits on {len(unit.scanners)} boards"

@@ -1,0 +1,164 @@
+"""Who hears what, and how often it is built."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import Rig
+from twisted.internet.task import Clock
+
+from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
+from evok_twisted.api.hub import Hub
+from evok_twisted.errors import BadValue, UnknownDevice
+
+
+class Listener:
+    def __init__(self):
+        self.heard = []
+
+    def deliver(self, message, devices):
+        self.heard.append([one["circuit"] for one in json.loads(message)])
+
+
+@pytest.fixture
+def rig():
+    return Rig(Clock()).start()
+
+
+@pytest.fixture
+def prepared():
+    return []
+
+
+@pytest.fixture
+def hub(rig, prepared):
+    def prepare(message):
+        prepared.append(message)
+        return message
+
+    hub = Hub(prepare)
+    rig.events.subscribe(hub.publish)
+    return hub
+
+
+def change(rig, **words):
+    rig.bus.words.update({int(key[1:]): word for key, word in words.items()})
+    rig.clock.advance(0.02)
+
+
+def wanted(*devices, dialect="classic"):
+    return parse_filter(list(devices), dialect)[0]
+
+
+def test_a_client_hears_whole_states_of_what_changed(rig, hub):
+    client = Listener()
+    hub.join(client, "classic")
+    change(rig, r0=0b11)
+    assert client.heard == [["1_01", "1_02"]]
+
+
+def test_registers_are_heard_only_by_who_asks_for_them(rig, hub):
+    """Defect 12 of Evok: register changes are never sent."""
+    everything, registers = Listener(), Listener()
+    hub.join(everything, "classic")
+    hub.join(registers, "classic", wanted("register"))
+    change(rig, r0=1)
+    assert (everything.heard, registers.heard) == ([["1_01"]], [["1_0"]])
+
+
+def test_a_filter_lets_through_its_kinds_only(rig, hub):
+    client = Listener()
+    hub.join(client, "classic", wanted("led"))
+    change(rig, r0=1)
+    change(rig, r20=1)
+    assert client.heard == [["1_01"]]
+
+
+def test_a_pattern_narrows_a_kind(rig, hub):
+    client = Listener()
+    hub.join(client, "classic", wanted("input/1_0[13]", "led/lamp*"))
+    rig.registry.rename(rig.device("led", "1_02"), "lamp_hall")
+    change(rig, r0=0b1111, r20=0b11)
+    assert client.heard == [["1_01", "1_03", "1_02"]]
+
+
+def test_a_filter_of_nothing_hears_nothing(rig, hub):
+    client = Listener()
+    hub.join(client, "classic", wanted())
+    change(rig, r0=1)
+    assert client.heard == []
+
+
+def test_a_message_is_built_once_for_all_who_share_it(rig, hub, prepared):
+    clients = [Listener() for _ in range(5)]
+    for client in clients:
+        hub.join(client, "classic", wanted("input"))
+    other = Listener()
+    hub.join(other, "v3", wanted("input"))
+    change(rig, r0=1)
+    assert len(prepared) == 2
+    assert all(client.heard == [["1_01"]] for client in (*clients, other))
+
+
+def test_a_client_that_left_hears_nothing(rig, hub):
+    client = Listener()
+    hub.join(client, "classic")
+    hub.leave(client)
+    hub.leave(client)
+    change(rig, r0=1)
+    assert client.heard == []
+    assert len(hub) == 0
+
+
+def test_a_client_may_leave_while_it_is_told(rig, hub):
+    class Leaving(Listener):
+        def deliver(self, message, devices):
+            super().deliver(message, devices)
+            hub.leave(self)
+
+    clients = [Leaving(), Leaving()]
+    for client in clients:
+        hub.join(client, "classic")
+    change(rig, r0=1)
+    change(rig, r0=0)
+    assert [len(client.heard) for client in clients] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "kinds"),
+    [
+        ("classic", "relay", {"do", "ro"}),
+        ("classic", "output", {"do", "ro"}),
+        ("v3", "relay", {"ro"}),
+        ("v3", "output", {"do"}),
+        ("v3", "input", {"di"}),
+        ("classic", "sensor", {"temp", "1wdevice"}),
+    ],
+)
+def test_a_name_in_a_filter_means_what_it_means_in_the_dialect(dialect, name, kinds):
+    assert wanted(name, dialect=dialect) == Filter(frozenset(kinds))
+
+
+def test_default_and_all_are_everything_but_what_is_sent_on_request():
+    assert wanted("default") == wanted("all") == DEFAULT
+    assert "register" not in DEFAULT.kinds
+
+
+def test_all_and_register_together_are_everything_and_registers():
+    assert wanted("all", "register").kinds == DEFAULT.kinds | {"register"}
+
+
+@pytest.mark.parametrize("devices", [5, None, {"a": 1}, [1], [["relay"]]])
+def test_a_filter_that_is_no_list_of_text_is_refused(devices):
+    with pytest.raises(BadValue, match="expected a list"):
+        parse_filter(devices, "classic")
+
+
+def test_a_filter_with_no_name_that_is_known_is_refused():
+    with pytest.raises(UnknownDevice, match="lamp"):
+        parse_filter(["lamp"], "classic")
+
+
+def test_a_single_name_is_a_list_of_one():
+    assert parse_filter("led", "classic") == (wanted("led"), [])

@@ -1,0 +1,276 @@
+"""The WebSocket on its HTTP channel, in memory: the handshake, frames, and a client that does not read."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+from fakes import Rig
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
+
+from evok_twisted.api.site import IDLE_TIMEOUT, ApiSite, Root
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+
+
+@implementer(ITCPTransport)
+class Transport(StringTransport):
+    """As a TCP transport: a protocol can be swapped on it, and aborting it closes it."""
+
+    protocol = None
+
+    def setTcpNoDelay(self, enabled):
+        self.no_delay = enabled
+
+    def loseConnection(self):
+        self.disconnecting = True
+
+    def unregisterProducer(self):
+        self.producer = None
+
+
+class Browser:
+    """A client that speaks bytes."""
+
+    def __init__(self, rig, clock, **options):
+        self.rig, self.clock = rig, clock
+        self.factory = ConnectionFactory(rig.registry, rig.commands, clock, **options)
+        rig.events.subscribe(self.factory.hub.publish)
+        self.site = ApiSite(Root({b"ws": UpgradeResource(self.factory)}), clock)
+        self.connect()
+
+    def connect(self):
+        self.transport = Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000))
+        self.channel = self.site.buildProtocol(None)
+        self.transport.protocol = self.channel
+        self.channel.makeConnection(self.transport)
+        return self
+
+    def request(self, path="/ws", extra=""):
+        self.send(
+            f"GET {path} HTTP/1.1\r\nHost: plc\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n".encode()
+        )
+        head = self.transport.value()
+        self.transport.clear()
+        return head
+
+    def open(self, path="/ws", extra=""):
+        assert self.request(path, extra).startswith(b"HTTP/1.1 101 ")
+        return self
+
+    def send(self, data):
+        self.transport.protocol.dataReceived(data)
+
+    def say(self, message, opcode=1):
+        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
+        size = len(payload)
+        if size < 126:
+            length = bytes([0x80 | size])
+        else:
+            length = b"\xfe" + struct.pack(">H", size) if size <= 0xFFFF else b"\xff" + struct.pack(">Q", size)
+        self.send(bytes([0x80 | opcode]) + length + b"\0\0\0\0" + payload)
+
+    def frames(self):
+        """What was received since the last call: (opcode, payload)."""
+        data, found = self.transport.value(), []
+        self.transport.clear()
+        while data:
+            size, begin = data[1], 2
+            if size == 126:
+                size, begin = struct.unpack_from(">H", data, 2)[0], 4
+            elif size == 127:
+                size, begin = struct.unpack_from(">Q", data, 2)[0], 10
+            found.append((data[0] & 15, data[begin : begin + size]))
+            data = data[begin + size :]
+        return found
+
+    def messages(self):
+        return [json.loads(payload) for opcode, payload in self.frames() if opcode == 1]
+
+    def change(self, **words):
+        self.rig.bus.words.update({int(key[1:]): word for key, word in words.items()})
+        self.clock.advance(0.02)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def browser(clock):
+    return Browser(Rig(clock).start(), clock)
+
+
+def test_a_client_hears_changes_from_the_moment_it_is_connected(browser):
+    browser.open()
+    assert browser.frames() == []
+    browser.change(r0=1)
+    ((one,),) = browser.messages()
+    assert (one["dev"], one["circuit"], one["value"]) == ("input", "1_01", 1)
+
+
+@pytest.mark.parametrize(("query", "dev"), [("", "input"), ("?dialect=classic", "input"), ("?dialect=v3", "di")])
+def test_a_client_chooses_its_dialect(browser, query, dev):
+    browser.open("/ws" + query)
+    browser.change(r0=1)
+    assert browser.messages()[0][0]["dev"] == dev
+
+
+def test_the_configuration_sets_the_default_dialect(clock):
+    browser = Browser(Rig(clock).start(), clock, dialect="v3").open()
+    browser.change(r0=1)
+    assert browser.messages()[0][0]["dev"] == "di"
+
+
+def test_an_unknown_dialect_is_refused_with_400(browser):
+    assert browser.request("/ws?dialect=v9").startswith(b"HTTP/1.1 400 ")
+
+
+def test_deflate_is_offered_in_vain_and_the_connection_works(browser):
+    head = browser.request(extra="Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n")
+    assert b"permessage-deflate" not in head
+    browser.say({"cmd": "full", "dev": "led", "circuit": "1_01"})
+    assert len(browser.messages()) == 1
+
+
+def test_the_idle_timeout_of_http_does_not_close_a_websocket(browser):
+    browser.open()
+    for _ in range(10 * IDLE_TIMEOUT):
+        browser.clock.advance(0.1)
+    assert not browser.transport.disconnecting
+
+
+def test_an_idle_http_connection_is_closed(browser):
+    browser.clock.advance(IDLE_TIMEOUT + 1)
+    assert browser.transport.disconnecting
+
+
+def test_small_messages_are_not_held_back(browser):
+    browser.open()
+    assert browser.transport.no_delay
+
+
+def test_a_binary_frame_is_read_as_text(browser):
+    browser.open().say({"cmd": "full", "dev": "led", "circuit": "1_01"}, opcode=2)
+    assert [opcode for opcode, _ in browser.frames()] == [1]
+
+
+@pytest.mark.parametrize("payload", [b" ", b"\xff\xfe\x00", b"nonsense"])
+def test_what_is_not_understood_is_passed_over(browser, payload):
+    browser.open().say(payload, opcode=2)
+    browser.say({"cmd": "full", "dev": "led", "circuit": "1_01"})
+    assert [opcode for opcode, _ in browser.frames()] == [1]
+
+
+def test_a_ping_is_answered(browser):
+    browser.open().say(b"hello", opcode=9)
+    assert browser.frames() == [(10, b"hello")]
+
+
+def test_a_message_that_is_too_large_closes_the_connection_with_1009(browser):
+    browser.open().say(b'{"id":1,"cmd":"' + b"x" * 65536 + b'"}')
+    ((opcode, payload),) = browser.frames()
+    assert (opcode, struct.unpack(">H", payload[:2])[0]) == (8, 1009)
+
+
+def test_the_largest_message_is_taken(browser):
+    browser.open().say(b'{"id":1,"cmd":"' + b"x" * (65536 - 17) + b'"}')
+    assert [opcode for opcode, _ in browser.frames()] == [1]
+
+
+def test_one_client_too_many_is_turned_away(clock):
+    browser = Browser(Rig(clock).start(), clock, max_clients=2)
+    for _ in range(2):
+        browser.connect().open()
+    assert browser.connect().request().startswith(b"HTTP/1.1 503 ")
+
+
+def test_what_is_no_websocket_handshake_is_told_so(browser):
+    browser.send(b"GET /ws HTTP/1.1\r\nHost: plc\r\n\r\n")
+    assert browser.transport.value().startswith(b"HTTP/1.1 4")
+
+
+def test_a_client_that_is_gone_is_forgotten(browser):
+    from twisted.internet.error import ConnectionLost
+    from twisted.python.failure import Failure
+
+    browser.open()
+    assert len(browser.factory.hub) == 1
+    browser.transport.protocol.connectionLost(Failure(ConnectionLost()))
+    assert len(browser.factory.hub) == 0
+    browser.change(r0=1)
+
+
+def test_a_client_that_goes_away_does_not_cancel_a_write_that_is_under_way(browser):
+    from twisted.internet.error import ConnectionDone
+    from twisted.python.failure import Failure
+
+    browser.rig.bus.answering = False
+    browser.open().say({"cmd": "set", "dev": "output", "circuit": "1_01", "value": 1, "id": 1})
+    browser.transport.protocol.connectionLost(Failure(ConnectionDone()))
+    browser.rig.bus.answer()
+    assert browser.rig.device("output", "1_01").state.value == 1
+
+
+class TestAClientThatDoesNotRead:
+    """Defect 7 of Evok: it grows the server's memory without limit."""
+
+    @pytest.fixture
+    def stalled(self, browser):
+        browser.open()
+        browser.transport.producer.pauseProducing()
+        return browser
+
+    def test_is_sent_nothing(self, stalled):
+        for value in (1, 0, 1):
+            stalled.change(r0=value)
+        assert stalled.frames() == []
+
+    def test_gets_the_latest_state_of_what_changed_once_when_it_reads_again(self, stalled):
+        for value in (1, 0, 3):
+            stalled.change(r0=value, r8=value)
+        stalled.transport.producer.resumeProducing()
+        (told,) = stalled.messages()
+        assert {(one["circuit"], one["value"], one["counter"]) for one in told} == {("1_01", 1, 3), ("1_02", 1, 0)}
+
+    def test_is_not_read_from(self, stalled):
+        assert stalled.transport.producerState == "paused"
+        stalled.transport.producer.resumeProducing()
+        assert stalled.transport.producerState == "producing"
+
+    def test_its_messages_wait(self, stalled):
+        for _ in range(3):
+            stalled.say({"cmd": "full", "dev": "led", "circuit": "1_01"})
+        assert stalled.frames() == []
+        stalled.transport.producer.resumeProducing()
+        assert len(stalled.messages()) == 3
+
+    def test_goes_on_with_the_stream_afterwards(self, stalled):
+        stalled.transport.producer.resumeProducing()
+        stalled.change(r0=1)
+        assert len(stalled.messages()) == 1
+
+    def test_holds_nothing_when_it_is_gone(self, stalled):
+        from twisted.internet.error import ConnectionLost
+        from twisted.python.failure import Failure
+
+        stalled.change(r0=1)
+        connection = stalled.transport.protocol
+        connection.connectionLost(Failure(ConnectionLost()))
+        assert (connection.evok_missed, connection.evok_inbox) == ({}, type(connection.evok_inbox)())
+
+
+def test_what_is_here_is_told_at_the_root(browser):
+    browser.send(b"GET / HTTP/1.1\r\nHost: plc\r\n\r\n")
+    assert b'"paths":["/ws"]' in browser.transport.value()
+
+
+def test_a_path_that_is_not_there_is_a_404(browser):
+    browser.send(b"GET /nope HTTP/1.1\r\nHost: plc\r\n\r\n")
+    assert browser.transport.value().startswith(b"HTTP/1.1 404 ")

@@ -1,0 +1,144 @@
+"""The bus over TCP: kept up on a clock, and on a real socket."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from evok_twisted.bus.tcp import TcpBus, default_pipeline, retry_delay
+from evok_twisted.definitions import Block
+from evok_twisted.errors import Offline, Timeout
+from evok_twisted.model.registers import WriteCoil, WriteRegister, WriteRegisters
+
+
+class Endpoint:
+    """Connects when the test says so."""
+
+    def __init__(self):
+        self.attempts = []
+
+    def connect(self, factory):
+        attempt = Deferred()
+        self.attempts.append((factory, attempt))
+        return attempt
+
+    def succeed(self):
+        factory, attempt = self.attempts.pop(0)
+        protocol = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        attempt.callback(protocol)
+        return protocol, transport
+
+    def refuse(self):
+        _, attempt = self.attempts.pop(0)
+        attempt.errback(ConnectionRefusedError())
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def endpoint():
+    return Endpoint()
+
+
+@pytest.fixture
+def bus(clock, endpoint):
+    bus = TcpBus("TEST", endpoint, clock, timeout=1.0, write_timeout=2.0, pipeline=1)
+    bus.turns = []
+    bus.watch(bus.turns.append)
+    bus.service.startService()
+    yield bus
+    bus.service.stopService()
+
+
+def error(deferred):
+    found = []
+    deferred.addErrback(found.append)
+    return found[0].type if found else None
+
+
+def test_it_is_offline_until_it_is_connected(bus, endpoint):
+    assert not bus.online
+    endpoint.succeed()
+    assert bus.online
+    assert bus.turns == [True]
+
+
+def test_while_offline_requests_fail_at_once(bus):
+    assert error(bus.read(1, Block(0, 1))) is Offline
+    assert error(bus.write(1, WriteCoil(0, 1), 10.0)) is Offline
+
+
+def test_it_connects_again_and_tells_begin_and_end(bus, endpoint, clock, log):
+    protocol, _ = endpoint.succeed()
+    protocol.connectionLost(Failure(ConnectionError("cut")))
+    assert not bus.online
+    clock.advance(0.2)
+    endpoint.succeed()
+    assert bus.online
+    assert bus.turns == [True, False, True]
+    assert [text for text in log.texts("warn") if "lost its connection" in text and "cut" in text] != []
+    assert len([text for text in log.texts("info") if "is connected" in text]) == 2
+
+
+def test_what_was_pending_when_the_connection_went_has_failed(bus, endpoint):
+    protocol, _ = endpoint.succeed()
+    reading, writing = bus.read(1, Block(0, 1)), bus.write(1, WriteCoil(0, 1), 10.0)
+    protocol.connectionLost(Failure(ConnectionError("cut")))
+    assert (error(reading), error(writing)) == (Offline, Offline)
+
+
+def test_refused_connections_are_logged_once(bus, endpoint, clock, log):
+    for _ in range(20):
+        endpoint.refuse()
+        clock.advance(3)
+    assert len(log.texts("warn")) == 1
+    assert "refused" in log.texts("warn")[0]
+
+
+def test_retries_come_less_and_less_often_but_never_more_than_three_seconds_apart():
+    delays = [retry_delay(attempt) for attempt in (*range(1, 20), 10**6)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[-1]) == (0.1, 3.0)
+
+
+def test_a_write_that_cannot_be_sent_by_its_deadline_is_never_sent(bus, endpoint, clock):
+    _, transport = endpoint.succeed()
+    bus.read(1, Block(0, 1)).addErrback(lambda _: None)  # fills the pipeline
+    transport.clear()
+    done = bus.write(1, WriteCoil(0, 1), clock.seconds() + 0.5)
+    clock.advance(0.6)
+    assert error(done) is Timeout
+    clock.advance(2)
+    assert transport.value() == b""
+
+
+@pytest.mark.parametrize(
+    ("write", "pdu"),
+    [
+        (WriteCoil(3, 1), "05 0003 ff00"),
+        (WriteCoil(3, 0), "05 0003 0000"),
+        (WriteRegister(3, 258), "06 0003 0102"),
+        (WriteRegisters(3, (1, 2)), "10 0003 0002 04 0001 0002"),
+    ],
+)
+def test_each_write_has_its_function(bus, endpoint, write, pdu):
+    _, transport = endpoint.succeed()
+    bus.write(9, write, 10.0).addErrback(lambda _: None)
+    assert transport.value()[6:] == b"\x09" + bytes.fromhex(pdu)
+
+
+@pytest.mark.parametrize(
+    ("host", "pipeline"),
+    [("127.0.0.1", 8), ("127.9.9.9", 8), ("localhost", 8), ("::1", 8), ("192.168.1.5", 1), ("plc.example", 1)],
+)
+def test_only_a_server_on_this_machine_gets_several_requests_at_once(host, pipeline):
+    assert default_pipeline(host) == pipeline

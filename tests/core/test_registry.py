@@ -1,0 +1,86 @@
+"""Finding devices by the names of both dialects."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import DEFINITIONS
+
+from evok_twisted.core.registry import Registry
+from evok_twisted.definitions import load_definition
+from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
+from evok_twisted.model.boards import build
+from evok_twisted.model.system import DeviceInfo, DeviceInfoState
+from evok_twisted.settings import Problems
+
+
+@pytest.fixture
+def registry():
+    problems = Problems()
+    registry = Registry([DeviceInfo("LOCAL", DeviceInfoState("Neuron", "L533", 7, 2))])
+    for number, (name, model) in enumerate([("1", "00"), ("2", "13")], start=2):
+        for device in build(load_definition(DEFINITIONS / f"{model}.yaml", problems), name, number, problems):
+            registry.add(device)
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "circuit", "found"),
+    [
+        ("classic", "relay", "1_01", "do 1_01"),
+        ("classic", "output", "1_01", "do 1_01"),
+        ("classic", "relay", "2_01", "ro 2_01"),
+        ("classic", "output", "2_01", "ro 2_01"),
+        ("classic", "input", "1_01", "di 1_01"),
+        ("classic", "di", "1_01", "di 1_01"),
+        ("classic", "ro", "2_01", "ro 2_01"),
+        ("v3", "relay", "2_01", "ro 2_01"),
+        ("v3", "output", "1_01", "do 1_01"),
+        ("v3", "digitalinput", "1_01", "di 1_01"),
+        ("v3", "watchdog", "1_01", "wd 1_01"),
+        ("v3", "owpower", 1, "owpower 1"),
+        ("classic", "register", "2_1000", "register 2_1000"),
+        ("classic", "device_info", "Neuron_L533_7", "device_info L533"),
+        ("v3", "device_info", "L533", "device_info L533"),
+    ],
+)
+def test_a_name_and_a_circuit_find_the_device(registry, dialect, name, circuit, found):
+    assert repr(registry.find(name, circuit, dialect)) == found
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "circuit", "error"),
+    [
+        ("v3", "relay", "1_01", UnknownCircuit),
+        ("v3", "output", "2_01", UnknownCircuit),
+        ("classic", "temp", "28AA", UnknownCircuit),
+        ("classic", "relais", "1_01", UnknownDevice),
+        ("classic", "relay", None, BadValue),
+    ],
+)
+def test_what_is_not_there_is_an_error_with_its_name(registry, dialect, name, circuit, error):
+    with pytest.raises(error):
+        registry.find(name, circuit, dialect)
+
+
+def test_the_error_for_a_name_hints_at_the_nearest(registry):
+    with pytest.raises(UnknownDevice, match="did you mean 'relay'"):
+        registry.find("relai", "1_01", "classic")
+
+
+def test_all_lists_kinds_in_the_order_of_the_wire(registry):
+    kinds = list(dict.fromkeys(device.kind for device in registry))
+    assert kinds == ["di", "ro", "do", "ai", "ao", "led", "wd", "owpower", "register", "device_info"]
+
+
+def test_an_alias_moves_only_after_it_was_removed(registry):
+    lamp, door = (registry.find("relay", circuit, "classic") for circuit in ("1_01", "1_02"))
+    registry.rename(lamp, "x")
+    with pytest.raises(Conflict, match="taken by do 1_01"):
+        registry.rename(door, "x")
+    registry.rename(lamp, "")
+    assert registry.rename(door, "x")
+    assert registry.find("relay", "x", "classic") is door
+
+
+def test_the_devices_of_a_kind_are_in_the_order_of_the_configuration(registry):
+    assert [device.circuit for device in registry.of_kind("wd")] == ["1_01", "2_01"]

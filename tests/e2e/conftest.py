@@ -1,0 +1,113 @@
+"""Real processes: ``twistd`` as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+TWISTD = Path(sys.executable).with_name("twistd")
+
+
+class Process:
+    """A running ``twistd``, and what it says."""
+
+    def __init__(self, *arguments, cwd):
+        self.process = subprocess.Popen(
+            [TWISTD, "--nodaemon", "--pidfile=", *map(str, arguments)],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self.lines = []
+        self._said = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._said:
+                self.lines.append(line.rstrip("\n"))
+                self._said.notify_all()
+        with self._said:
+            self._said.notify_all()
+
+    def wait_for(self, pattern, seconds=10.0, times=1):
+        """The match of ``pattern`` in a line that it says (for the ``times``-th time), within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        with self._said:
+            while True:
+                found = [match for line in self.lines if (match := re.search(pattern, line))]
+                if len(found) >= times:
+                    return found[times - 1]
+                left = deadline - time.monotonic()
+                assert left > 0 and self.process.poll() is None, f"no {pattern!r} in:\n" + "\n".join(self.lines)
+                self._said.wait(left)
+
+    def stop(self, number=signal.SIGINT, seconds=5.0):
+        """End it with a signal; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+            raise
+        self._reader.join(5)
+        self.process.stdout.close()
+        return status
+
+    @property
+    def url(self):
+        """Where its WebSocket is."""
+        return self.wait_for(r"listening: (ws://\S+)")[1]
+
+
+@pytest.fixture
+def twistd(tmp_path):
+    """Starts processes, and ends those that are left."""
+    started = []
+
+    def start(*arguments):
+        process = Process(*arguments, cwd=tmp_path)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs ``twistd`` to its end."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [TWISTD, "--nodaemon", "--pidfile=", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def demo(twistd):
+    """The demo, up, with its boards read."""
+    demo = twistd("evok", "--demo", "--port", "0")
+    demo.wait_for(r"slave 3 .* answers")
+    return demo

@@ -1,0 +1,187 @@
+"""``twistd evok`` with a configuration: options, errors, a pulled cable."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+
+import pytest
+import websocket
+
+CONFIG = """
+apis:
+  port: 1
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    hostname: 127.0.0.1
+    port: {port}
+    timeout: 0.2
+    device_info: {{family: Neuron, model: L203, sn: 5, board_count: 2}}
+    devices:
+      1: {{slave-id: 1, model: 00}}
+      xS11: {{slave-id: 7, model: xS11, scan_frequency: 20}}
+"""
+
+
+@pytest.fixture
+def port():
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def config(tmp_path, port):
+    (tmp_path / "config.yaml").write_text(CONFIG.format(port=port))
+    return tmp_path
+
+
+@pytest.fixture
+def simulator(twistd, config, port):
+    def start():
+        simulator = twistd("evok-simulator", "--config", config, "--port", f"tcp:{port}:interface=127.0.0.1")
+        simulator.wait_for(r"starting on \d+")
+        return simulator
+
+    return start
+
+
+def ask(ws, given, **message):
+    ws.send(json.dumps({**message, "id": given}))
+    while True:
+        answer = json.loads(ws.recv())
+        if isinstance(answer, dict) and answer["id"] == given:
+            return answer
+
+
+def test_check_says_what_would_run(run, config):
+    done = run("evok", "--config", config, "--check")
+    assert done.returncode == 0
+    assert "bus LOCAL: Modbus TCP, 127.0.0.1:" in done.stdout
+    assert "board xS11: model xS11, slave 7, 20 scans a second" in done.stdout
+    assert "13 ro: xS11_01, xS11_02" in done.stdout
+    assert "no errors" in done.stdout
+
+
+def test_check_prints_every_error_and_fails(run, config):
+    text = (
+        (config / "config.yaml").read_text().replace("model: 00", "model: 0B").replace("slave-id: 7", "slave-id: 700")
+    )
+    (config / "config.yaml").write_text(text)
+    done = run("evok", "--config", config, "--check")
+    assert done.returncode == 1
+    assert "comm_channels.LOCAL.devices.1.model: got '0B'" in done.stderr
+    assert "comm_channels.LOCAL.devices.xS11.slave-id: got '700', expected a Modbus unit id" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_configuration_does_not_start_and_is_told(run, config):
+    (config / "config.yaml").write_text("apis: {port: eighty}\n")
+    done = run("evok", "--config", config)
+    assert done.returncode == 78
+    assert "apis.port: got 'eighty', expected a port number from 1 to 65535" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_configuration_is_told_with_what_to_do(run, tmp_path):
+    done = run("evok", "--config", tmp_path / "nowhere")
+    assert done.returncode == 78
+    for hint in ("nowhere/config.yaml", "--config", "docs/configuration.md", "--demo"):
+        assert hint in done.stderr
+
+
+def test_a_bad_feature_costs_itself_only(run, config, twistd):
+    (config / "hw_definitions").mkdir()
+    (config / "hw_definitions" / "xS11.yaml").write_text(
+        "modbus_register_blocks: [{start_reg: 0, count: 2}]\n"
+        "modbus_features:\n"
+        "  - {type: RO, count: 3, val_reg: 1, val_coil: 0}\n"
+        "  - {type: LED, count: 3, val_reg: 31, val_coil: 25}\n"
+        "  - {type: DI, count: 3, val_reg: zero}\n"
+    )
+    done = run("evok", "--config", config, "--check")
+    assert done.returncode == 1
+    assert "3 ro: xS11_01, xS11_02, xS11_03" in done.stdout
+    assert "modbus_features.1: no register block reads register 31" in done.stderr
+    assert "modbus_features.2.val_reg: got 'zero'" in done.stderr
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"error.*modbus_features\.1")
+    assert service.url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [(["--dialect", "latin"], "classic or v3"), (["--bogus"], "bogus"), (["--port", "tcp:http:x"], "endpoint")],
+)
+def test_bad_usage_is_told(run, arguments, hint):
+    done = run("evok", "--demo", *arguments)
+    assert done.returncode != 0
+    assert hint in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_port_that_is_taken_is_told(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("evok", "--demo", "--port", taken.getsockname()[1])
+    assert done.returncode == 1
+    assert "cannot listen on" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["evok", "evok-simulator"])
+def test_help_tells_the_options(run, command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "--config" in done.stdout
+    assert "--port" in done.stdout
+
+
+def test_several_ports_can_be_listened_on(twistd, config, tmp_path):
+    service = twistd("evok", "--config", config, "--port", "0", "--port", f"unix:{tmp_path}/evok.sock")
+    service.wait_for("listening", times=2)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/evok.sock")
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 200")
+
+
+def test_without_hardware_it_runs_and_says_so(twistd, tmp_path):
+    (tmp_path / "config.yaml").write_text("comm_channels: {}\n")
+    service = twistd("evok", "--config", tmp_path, "--port", "0")
+    service.wait_for("no hardware is configured")
+    ws = websocket.create_connection(service.url, timeout=5)
+    assert ask(ws, 1, cmd="all")["result"] == []
+    ws.close()
+
+
+def test_a_pulled_cable_is_told_and_heals(twistd, simulator, config):
+    """Boards that are off at start come alive, an outage fails commands at once, and nothing is written late."""
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"bus LOCAL cannot be connected")
+    ws = websocket.create_connection(service.url, timeout=5)
+    states = ask(ws, "begin", cmd="all")["result"]
+    assert {one["value"] for one in states if one["dev"] == "input"} == {None}
+
+    first = simulator()
+    service.wait_for(r"slave xS11 .* answers")
+    assert ask(ws, 1, cmd="set", dev="relay", circuit="xS11_01", value=1)["result"]["value"] == 1
+
+    first.stop(signal.SIGKILL)
+    service.wait_for(r"bus LOCAL lost its connection")
+    begun = time.monotonic()
+    answer = ask(ws, 2, cmd="set", dev="relay", circuit="xS11_02", value=1)
+    assert answer["error"]["code"] == "offline"
+    assert time.monotonic() - begun < 0.5
+    assert ask(ws, 3, cmd="full", dev="relay", circuit="xS11_01")["result"]["value"] == 1  # as last read
+
+    simulator()
+    service.wait_for(r"slave xS11 .* answers", times=2)
+    service.wait_for(r"bus LOCAL is connected", times=2)
+    deadline = time.monotonic() + 5
+    while ask(ws, 4, cmd="full", dev="relay", circuit="xS11_01")["result"]["value"] != 0:  # a fresh board
+        assert time.monotonic() < deadline
+    assert ask(ws, 5, cmd="full", dev="relay", circuit="xS11_02")["result"]["value"] == 0
+    ws.close()

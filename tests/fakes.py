@@ -1,0 +1,145 @@
+"""Stand-ins that more than one test module needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from evok_twisted.core.commands import Commands, SlaveWriter
+from evok_twisted.core.events import Events
+from evok_twisted.core.registry import Registry
+from evok_twisted.core.scanner import Scanner
+from evok_twisted.core.slave import Slave
+from evok_twisted.definitions import load_definition
+from evok_twisted.errors import Offline, Timeout
+from evok_twisted.model.boards import build
+from evok_twisted.model.registers import WriteCoil, WriteRegister, keys_of
+from evok_twisted.model.system import ModbusSlave
+from evok_twisted.settings import Problems
+
+DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
+
+
+class FakeBus:
+    """A bus (``core.slave.Bus``) of one slave, whose answers the test decides.
+
+    With ``answering`` it answers at once from ``words``; otherwise requests wait in ``asked``.
+    """
+
+    name = "FAKE"
+    timeout = 1.0
+    write_timeout = 2.0
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.words = {}
+        self.coils = {}
+        self.answering = True
+        self.refusing = None
+        self.asked = []
+        self.read_log = []
+        self.written = []
+        self.online = True
+        self._watchers = []
+
+    def watch(self, watcher):
+        self._watchers.append(watcher)
+
+    def turn(self, online):
+        self.online = online
+        if not online:
+            asked, self.asked = self.asked, []
+            for _, answer in asked:
+                answer.errback(Offline("the connection was lost"))
+        for watcher in self._watchers:
+            watcher(online)
+
+    def read(self, unit, block):
+        self.read_log.append(block)
+        return self._request(block)
+
+    def write(self, unit, write, deadline):
+        if not self.online:
+            return fail(Offline("FAKE is offline"))
+        if self.clock.seconds() > deadline:
+            return fail(Timeout("could not be sent in time"))
+        return self._request(write)
+
+    def _request(self, what):
+        if not self.online:
+            return fail(Offline("FAKE is offline"))
+        if self.refusing is not None:
+            return fail(self.refusing)
+        if self.answering:
+            return succeed(self.perform(what))
+        answer = Deferred()
+        self.asked.append((what, answer))
+        return answer
+
+    def perform(self, what):
+        """Do what a request asks and return its result."""
+        if hasattr(what, "count"):
+            return tuple(self.words.get(key, 0) for key in keys_of(what))
+        self.written.append(what)
+        if isinstance(what, WriteCoil):
+            self.coils[what.address] = what.value
+            if what.shown_in:
+                register, bit = what.shown_in
+                self.words[register] = self.words.get(register, 0) & ~(1 << bit) | what.value << bit
+        elif isinstance(what, WriteRegister):
+            self.words[what.address] = what.value
+        else:
+            self.words.update(zip(range(what.address, what.address + len(what.values)), what.values, strict=True))
+        return None
+
+    def answer(self, n=0, error=None):
+        """Answer the ``n``-th request that waits."""
+        what, answer = self.asked.pop(n)
+        if error is not None:
+            answer.errback(error)
+        else:
+            answer.callback(self.perform(what))
+
+    def answer_all(self):
+        while self.asked:
+            self.answer()
+
+
+class Rig:
+    """One board on a ``FakeBus``, with everything of the core around it, on a ``Clock``."""
+
+    def __init__(self, clock, model="00", interval=0.02, periodic=True):
+        self.clock = clock
+        self.bus = FakeBus(clock)
+        self.events = Events(clock)
+        self.changes = []
+        self.events.subscribe(self.changes.append)
+        definition = load_definition(DEFINITIONS / f"{model}.yaml", Problems())
+        info = ModbusSlave("1", 2, clock.seconds, 1, "TCP", "127.0.0.1", interval)
+        devices = build(definition, "1", 2, Problems())
+        self.slave = Slave("1", 1, self.bus, definition.blocks, devices, info, clock)
+        self.registry = Registry([*devices, info])
+        self.scanner = Scanner(self.slave, interval, self.events, clock, periodic=periodic)
+        self.writer = SlaveWriter(self.scanner, self.events, clock)
+        self.commands = Commands(self.registry, self.events, {"1": self.writer})
+
+    def start(self):
+        """Scan until everything is known, and forget the changes of that."""
+        self.scanner.start()
+        self.clock.advance(0.02)
+        self.changes.clear()
+        self.bus.read_log.clear()
+        return self
+
+    def device(self, name, circuit):
+        return self.registry.find(name, circuit, "classic")
+
+    def changed(self):
+        """The names of the devices of each change set so far, which are forgotten."""
+        named = [[repr(device) for device in changes.devices] for changes in self.changes]
+        self.changes.clear()
+        return named
+
+    def set(self, name, circuit, **parameters):
+        return self.commands.set(name, circuit, parameters)

@@ -1,0 +1,180 @@
+"""``twistd evok-simulator``: what it serves of a configuration, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+
+from evok_twisted.simulator.tap import Options, makeService
+
+TWO_BUSES = """
+comm_channels:
+  A:
+    type: MODBUSTCP
+    hostname: 127.0.0.1
+    devices:
+      1: {slave-id: 1, model: 00}
+      2: {slave-id: 2, model: 13}
+      3: {slave-id: 3, model: 13, enabled: false}
+  B:
+    type: MODBUSTCP
+    hostname: 192.0.2.1
+    devices:
+      IAQ: {slave-id: 7, model: IAQ}
+"""
+SAME_SLAVE_ID = TWO_BUSES.replace("slave-id: 7", "slave-id: 2")
+
+
+class Reactor(MemoryReactorClock):
+    """Tells what came to its one port."""
+
+    @property
+    def factory(self):
+        ((_, factory, _, _),) = self.tcpServers
+        return factory
+
+    @property
+    def listening_on(self):
+        return [(interface, port) for port, _, _, interface in self.tcpServers]
+
+
+@pytest.fixture
+def reactor():
+    return Reactor()
+
+
+@pytest.fixture
+def make(tmp_path, reactor):
+    def make(text, *arguments):
+        (tmp_path / "config.yaml").write_text(text)
+        options = Options()
+        options.parseOptions(["--config", str(tmp_path), *arguments])
+        return makeService(options, reactor)
+
+    return make
+
+
+@pytest.fixture
+def start(make):
+    started = []
+
+    def start(text, *arguments):
+        service = make(text, *arguments)
+        service.privilegedStartService()
+        service.startService()
+        started.append(service)
+        return service
+
+    yield start
+    for service in started:
+        service.stopService()
+
+
+def refusal(make, capsys, *arguments):
+    """What is printed when it exits for its configuration."""
+    with pytest.raises(SystemExit) as stopped:
+        make(*arguments)
+    assert stopped.value.code == 78
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_every_enabled_board_of_every_tcp_bus_is_served_under_its_slave_id(start, reactor):
+    start(TWO_BUSES)
+    models = {unit: board.definition.model for unit, board in reactor.factory.units.items()}
+    assert models == {1: "00", 2: "13", 7: "IAQ"}
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise(start, reactor):
+    start(TWO_BUSES)
+    assert reactor.listening_on == [("127.0.0.1", 5020)]
+
+
+@pytest.mark.parametrize(
+    ("port", "listening"), [("5021", ("127.0.0.1", 5021)), ("tcp:502:interface=192.0.2.7", ("192.0.2.7", 502))]
+)
+def test_the_port_is_an_endpoint_description_or_a_number(start, reactor, port, listening):
+    start(TWO_BUSES, "--port", port)
+    assert reactor.listening_on == [listening]
+
+
+def test_it_listens_before_root_is_given_up(make, reactor):
+    make(TWO_BUSES).privilegedStartService()
+    assert reactor.listening_on == [("127.0.0.1", 5020)]
+
+
+def test_boards_stand_still(start, reactor):
+    start(TWO_BUSES)
+    before = [dict(board.holding) for board in reactor.factory.units.values()]
+    reactor.pump([0.2] * 50)
+    assert [dict(board.holding) for board in reactor.factory.units.values()] == before
+
+
+def test_boards_live_when_alive(start, reactor):
+    start(TWO_BUSES, "--alive")
+    before = dict(reactor.factory.units[1].holding)
+    reactor.pump([0.2] * 50)
+    assert dict(reactor.factory.units[1].holding) != before
+
+
+def test_life_and_connections_end_with_the_service(start, reactor):
+    service = start(TWO_BUSES, "--alive")
+    protocol = reactor.factory.buildProtocol(None)
+    protocol.makeConnection(StringTransport())
+    service.stopService()
+    assert reactor.getDelayedCalls() == []
+    assert protocol.transport.disconnected
+
+
+def test_a_slave_id_that_stands_twice_is_refused_with_both_places(make, capsys):
+    printed = refusal(make, capsys, SAME_SLAVE_ID)
+    assert "comm_channels.B.devices.IAQ.slave-id" in printed
+    assert "comm_channels.A.devices.2" in printed
+
+
+def test_a_configuration_with_nothing_to_simulate_is_refused(make, capsys):
+    assert "MODBUSTCP" in refusal(make, capsys, "comm_channels: {}")
+
+
+def test_every_error_of_the_configuration_is_printed_a_line_each(make, capsys):
+    text = TWO_BUSES.replace("model: IAQ", "model: IAX").replace("slave-id: 1,", "slave-id: many,")
+    printed = refusal(make, capsys, text).splitlines()
+    assert len(printed) == 2
+    assert all(line.startswith("error: ") for line in printed)
+
+
+def test_a_configuration_that_is_not_there_is_refused(reactor, tmp_path, capsys):
+    options = Options()
+    options.parseOptions(["--config", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as stopped:
+        makeService(options, reactor)
+    assert stopped.value.code == 78
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["tcp:many", "nonsense:1", "tcp:5020:colour=red", ""])
+def test_a_port_that_is_no_endpoint_description_is_refused(make, capsys, port):
+    assert "--port" in refusal(make, capsys, TWO_BUSES, "--port", port)
+
+
+def test_a_warning_is_logged_and_does_not_stop_it(start, reactor, log):
+    start(TWO_BUSES.replace("hostname: 127.0.0.1", "hostnane: 127.0.0.1"))
+    assert any("hostnane" in text for text in log.texts("warn"))
+    assert reactor.listening_on
+
+
+def test_a_port_that_is_taken_is_said_without_a_traceback(make, reactor, log):
+    def taken(port, factory, backlog=50, interface=""):
+        raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+
+    reactor.listenTCP = taken
+    with pytest.raises(SystemExit, match="127.0.0.1:5020.*already in use"):
+        make(TWO_BUSES).privilegedStartService()
+
+
+def test_the_help_names_every_option_and_what_it_is_by_default():
+    usage = str(Options())
+    for text in ("--config", "/etc/evok", "--port", "tcp:5020:interface=127.0.0.1", "--alive"):
+        assert text in usage

@@ -1,0 +1,72 @@
+"""The whole stack in this process, on real sockets: a simulator, the bus, the core and the site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from evok_twisted import config as cfg
+from evok_twisted.definitions import load_definition
+from evok_twisted.settings import Problems
+from evok_twisted.simulator.boards import SimulatedBoard
+from evok_twisted.simulator.server import SimulatorFactory
+from evok_twisted.tap import Unit
+
+DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
+
+
+class Stack:
+    """One board, unit 1 and named 1, simulated and served.
+
+    :ivar factory: the simulator's server.
+    :ivar board: the simulated board.
+    :ivar unit: what ``tap`` makes of a configuration that points at it.
+    """
+
+    def __init__(self, model):
+        definition = load_definition(DEFINITIONS / f"{model}.yaml", Problems())
+        self.board = SimulatedBoard(definition)
+        self.factory = SimulatorFactory({1: self.board})
+        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=self.port.getHost().port)
+        board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model=model), definition)
+        self.unit = Unit(cfg.Config(buses=(cfg.Bus("TEST", settings, (board,)),)), reactor, Problems())
+        self.changes = []
+        self.unit.events.subscribe(self.changes.append)
+
+    def start(self):
+        for bus in self.unit.buses:
+            bus.service.startService()
+        for scanner in self.unit.scanners:
+            scanner.start()
+
+    async def stop(self):
+        for scanner in self.unit.scanners:
+            scanner.stop()
+        for writer in self.unit.writers:
+            writer.stop()
+        for bus in self.unit.buses:
+            await bus.service.stopService()
+        self.factory.drop_connections()
+        await self.port.stopListening()
+
+    def known(self):
+        """Whether everything that can be read was read."""
+        registers = [scanner.slave.registers for scanner in self.unit.scanners]
+        return all(key in registers[0] for device in self.unit.registry for key in device.needs)
+
+    async def until(self, condition, what, seconds=5.0):
+        """Wait until ``condition()`` holds."""
+        deadline = reactor.seconds() + seconds
+        while not condition():
+            assert reactor.seconds() < deadline, f"not within {seconds} s: {what}"
+            await turn(0.002)
+
+
+def turn(seconds):
+    """A Deferred that fires after ``seconds``."""
+    done = Deferred()
+    reactor.callLater(seconds, done.callback, None)
+    return done
