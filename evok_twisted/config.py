@@ -210,8 +210,7 @@ def find(path: Path) -> Path:
         where = path / FILE if path.suffix not in (".yaml", ".yml") else path
         raise ConfigError(
             f"there is no configuration: looked for {where}. Name another file or directory with --config PATH; "
-            "docs/configuration.md tells how to write one, and conf/config.yaml is a commented example. "
-            "--demo needs none."
+            "docs/configuration.md tells how to write one, and conf/config.yaml is a commented example"
         )
     return file
 

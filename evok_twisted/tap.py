@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, quoteStringArgument, serverFromString
+from twisted.internet.endpoints import HostnameEndpoint, quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from evok_twisted import config as cfg
@@ -32,6 +31,7 @@ from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.ports import Ports, described
 from evok_twisted.settings import Problem, Problems
 from evok_twisted.simulator import demo
 
@@ -70,7 +70,7 @@ class Options(usage.Options):
         """Where to listen, as a Twisted endpoint description such as tcp:8080 or tcp:8080:interface=127.0.0.1;
         overrides the configuration, and may be repeated.
         """
-        self["ports"].append(f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description)
+        self["ports"].append(description)
 
     opt_p = opt_port
 
@@ -155,8 +155,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         config, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
     else:
         config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
+        if config is None and not Path(options["config"]).exists():
+            problems.warning("--demo", "", "serves a simulated unit and needs no configuration")
     unit = Unit(config or cfg.Config(), reactor, problems)
-    endpoints = _endpoints(unit.config.apis, options["ports"], reactor, problems)
+    endpoints = list(_endpoints(unit.config.apis, options["ports"], reactor, problems))
     if options["check"]:
         _check(unit, problems)
     if problems.fatal:
@@ -165,7 +167,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     set_level(unit.config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
-    service = EvokService(unit, endpoints, _site(unit, options["dialect"], reactor))
+    service = EvokService(unit)
+    Ports(endpoints, _site(unit, options["dialect"], reactor), "ws://{where}/ws").setServiceParent(service)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     if simulation is not None:
         simulation.setServiceParent(service)
@@ -174,19 +177,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
 def _endpoints(
     apis: cfg.Apis, ports: Sequence[str], reactor: Any, problems: Problems
-) -> list[tuple[str, IStreamServerEndpoint]]:
+) -> Iterator[IStreamServerEndpoint]:
     address = quoteStringArgument(apis.address)
-    interface = f":interface={address}" if address else ""
-    endpoints = []
-    for description in ports or apis.listen or (f"tcp:{apis.port}{interface}",):
-        try:
-            endpoints.append((description, serverFromString(reactor, description)))
-        except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
-            where = "--port" if ports else "apis.listen"
-            problems.error(
-                where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}"
-            )
-    return endpoints
+    default = f"tcp:{apis.port}" + (f":interface={address}" if address else "")
+    for description in ports or apis.listen or (default,):
+        endpoint = described(description, reactor, "--port" if ports else "apis.listen", problems)
+        if endpoint is not None:
+            yield endpoint
 
 
 def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
@@ -210,34 +207,11 @@ def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
 class EvokService(MultiService):
     """The running service: ports for clients, buses, scanners."""
 
-    def __init__(self, unit: Unit, endpoints: Sequence[tuple[str, IStreamServerEndpoint]], site: ApiSite) -> None:
+    def __init__(self, unit: Unit) -> None:
         super().__init__()
         self._unit = unit
-        self._endpoints = endpoints
-        self._site = site
-        self._ports: list[Any] = []
         for bus in unit.buses:
             bus.service.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
-
-        :raises SystemExit: a port cannot be had; a service that nobody can reach would only seem to run.
-        """
-        super().privilegedStartService()
-        deaf: list[Failure] = []
-        for description, endpoint in self._endpoints:
-            endpoint.listen(self._site).addCallback(self._listening).addErrback(deaf.append)
-            if deaf:
-                why = f"cannot listen on {description}: {deaf[0].getErrorMessage()}"
-                _log.critical("{why}", why=why)
-                raise SystemExit(f"evok: {why}")
-
-    def _listening(self, port: Any) -> None:
-        self._ports.append(port)
-        host = port.getHost()
-        where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
-        _log.info("listening: ws://{where}/ws", where=where)
 
     def startService(self) -> None:
         super().startService()
@@ -254,8 +228,6 @@ class EvokService(MultiService):
             scanner.stop()
         for writer in self._unit.writers:
             writer.stop()
-        for port in self._ports:
-            await port.stopListening()
         await super().stopService()
         _log.info("evok stopped")
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOutput, Mode, Transformation
 from evok_twisted.errors import Conflict
-from evok_twisted.model.codec import Choice, Parameter, Real, decode, encode_float32
+from evok_twisted.model.codec import Choice, Parameter, Real, decode, encode
 from evok_twisted.model.device import Device, Plan, State, numbered
 from evok_twisted.model.registers import Registers, Write, WriteRegister, WriteRegisters
 
@@ -201,7 +201,7 @@ class MainAnalogOutput(Analog):
             reach = self._modes[mode].range if mode is not None else None
             if reach:
                 value = min(max(value, reach[0]), reach[-1])
-            writes.append(WriteRegisters(self._value, encode_float32(value)))
+            writes.append(WriteRegisters(self._value, encode(value, "float32", wordorder="little")))
         return Plan(tuple(writes))
 
 

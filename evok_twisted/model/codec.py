@@ -48,10 +48,24 @@ def decode(words: Iterable[int], datatype: str, byteorder: Order = "big", wordor
     return value
 
 
-def encode_float32(value: float) -> tuple[int, int]:
-    """``value`` as two registers, low word first, as Unipi's boards keep analog values."""
-    high, low = struct.unpack(">HH", struct.pack(">f", value))
-    return low, high
+def encode(value: float, datatype: str, byteorder: Order = "big", wordorder: Order = "big") -> tuple[int, ...]:
+    """The registers that hold ``value``, in the order of their addresses: ``decode`` the other way round.
+
+    What an integer type cannot hold becomes the nearest that it can, and a float that is too large infinity.
+    """
+    how = _FORMATS[datatype]
+    size = struct.calcsize(">" + how)
+    if how in "fd":
+        try:
+            raw = struct.pack(">" + how, value)
+        except OverflowError:
+            raw = struct.pack(">" + how, math.copysign(math.inf, value))
+    else:
+        signed = how.islower()
+        least, most = (-(1 << 8 * size - 1), (1 << 8 * size - 1) - 1) if signed else (0, (1 << 8 * size) - 1)
+        raw = round(min(most, max(least, value))).to_bytes(size, "big", signed=signed)
+    words = struct.unpack(f"{'<' if byteorder == 'little' else '>'}{size // 2}H", raw)
+    return words if wordorder == "big" else words[::-1]
 
 
 class Parameter:

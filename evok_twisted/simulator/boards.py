@@ -5,25 +5,12 @@ Nothing here runs by itself: inputs change when somebody sets them, and outputs 
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evok_twisted import definitions as d
-from evok_twisted.model.codec import Order
+from evok_twisted.model.codec import encode
 from evok_twisted.simulator.memory import Coils, Words
-
-_FORMATS: Mapping[d.DataType, str] = {
-    "unsigned16": "H",
-    "signed16": "h",
-    "float32": "f",
-    "int32": "i",
-    "uint32": "I",
-    "float64": "d",
-    "int64": "q",
-    "uint64": "Q",
-}
 
 #: What the registers of a board hold at first.
 DEBOUNCE_MS = 50
@@ -32,26 +19,6 @@ PWM_CYCLE = 4999
 PWM_PRESCALE = 1
 RESISTANCE_OHM = 100.0
 _BY_UNIT = {"°C": 21.5, "%": 45.0, "ppm": 640.0, "lux": 320.0, "hPa": 1013.25, "sec": 3600.0}
-
-
-def encode(value: float, datatype: d.DataType, byteorder: Order = "big", wordorder: Order = "big") -> tuple[int, ...]:
-    """The registers that hold ``value``, in the order of their addresses: ``model.codec.decode`` the other way round.
-
-    What an integer type cannot hold becomes the nearest that it can, and a float that is too large infinity.
-    """
-    how = _FORMATS[datatype]
-    size = struct.calcsize(">" + how)
-    if how in "fd":
-        try:
-            raw = struct.pack(">" + how, value)
-        except OverflowError:
-            raw = struct.pack(">" + how, math.copysign(math.inf, value))
-    else:
-        signed = how.islower()
-        least, most = (-(1 << 8 * size - 1), (1 << 8 * size - 1) - 1) if signed else (0, (1 << 8 * size) - 1)
-        raw = round(min(most, max(least, value))).to_bytes(size, "big", signed=signed)
-    words = struct.unpack(f"{'<' if byteorder == 'little' else '>'}{size // 2}H", raw)
-    return words if wordorder == "big" else words[::-1]
 
 
 class _AnalogInput(NamedTuple):

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python import usage
-from twisted.python.failure import Failure
 
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
 from evok_twisted.logs import Logger, set_level
+from evok_twisted.ports import Ports, described
 from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.life import Life
@@ -61,18 +58,19 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     boards = _boards(config, problems)
     if not boards and not problems.fatal:
         problems.error(options["config"], "comm_channels", "no bus of type MODBUSTCP has a device to simulate")
-    description = str(options["port"])
-    endpoint = _endpoint(f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description, reactor)
-    if isinstance(endpoint, str):
-        problems.error("--port", "", endpoint)
-    if problems.fatal or isinstance(endpoint, str):
+    endpoint = described(options["port"], reactor, "--port", problems)
+    if problems.fatal or endpoint is None:
         for problem in problems.found:
             print(problem, file=sys.stderr)
         raise SystemExit(cfg.BAD_CONFIG)
     set_level(config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
-    service = SimulatorService(SimulatorFactory(boards), endpoint)
+    factory = SimulatorFactory(boards)
+    service = MultiService()
+    Ports([endpoint], factory, "Modbus TCP at {where}").setServiceParent(service)
+    for unit, board in sorted(boards.items()):
+        _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
     if options["alive"]:
         Life(boards.values(), reactor).setServiceParent(service)
     return service
@@ -93,51 +91,3 @@ def _boards(config: cfg.Config, problems: Problems) -> dict[int, SimulatedBoard]
             else:
                 boards[unit], places[unit] = SimulatedBoard(board.definition), place
     return boards
-
-
-def _endpoint(description: str, reactor: Any) -> IStreamServerEndpoint | str:
-    """Where to listen, or what is wrong with that."""
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
-    except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
-        return f"got {description!r}, expected an endpoint description such as tcp:5020: {error}"
-    return endpoint
-
-
-class SimulatorService(MultiService):
-    """The simulated boards' port, and what lives behind it."""
-
-    def __init__(self, factory: SimulatorFactory, endpoint: IStreamServerEndpoint) -> None:
-        super().__init__()
-        self._factory = factory
-        self._endpoint = endpoint
-        self._port: IListeningPort | None = None
-
-    def privilegedStartService(self) -> None:
-        """Listen: here, so that port 502 can be had before twistd gives up being root.
-
-        :raises SystemExit: the port cannot be had.
-        """
-        super().privilegedStartService()
-        deaf: list[Failure] = []
-        self._endpoint.listen(self._factory).addCallback(self._listening).addErrback(deaf.append)
-        if deaf:
-            why = f"cannot listen: {deaf[0].getErrorMessage()}"
-            _log.critical("{why}", why=why)
-            raise SystemExit(f"evok-simulator: {why}")
-
-    def _listening(self, port: IListeningPort) -> None:
-        self._port = port
-        _log.info("listening for Modbus TCP on {where}", where=port.getHost())
-        for unit, board in sorted(self._factory.units.items()):
-            _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
-
-    def stopService(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
-        self._factory.drop_connections()
-        await super().stopService()

