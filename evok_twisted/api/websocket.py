@@ -8,7 +8,7 @@ from typing import Any
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -22,8 +22,9 @@ from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
-#: Seconds between two pings; a client that is silent for two of these is dropped.
+#: Seconds between two pings, and how many a client may leave without a sign of life.
 PING_INTERVAL = 30
+PATIENCE = 2
 
 
 @implementer(IPushProducer)
@@ -45,6 +46,8 @@ class Connection(WebSocketServerProtocol):
         self.evok_stalled = False
         self.evok_missed: dict[Device, None] = {}
         self.evok_inbox: deque[bytes] = deque()
+        self.evok_unanswered = 0
+        self.evok_next_ping: IDelayedCall | None = None
 
     def onConnect(self, request: ConnectionRequest) -> None:
         self.evok_dialect = self.factory.dialect
@@ -60,13 +63,30 @@ class Connection(WebSocketServerProtocol):
             self.transport.setTcpNoDelay(True)
         self.registerProducer(self, True)
         self.evok_listen(DEFAULT)
+        self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
         self._log.debug("{peer} connected", peer=self.peer)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.hub.leave(self)
+        if self.evok_next_ping is not None and self.evok_next_ping.active():
+            self.evok_next_ping.cancel()
         self.evok_missed.clear()
         self.evok_inbox.clear()
         self._log.debug("{peer} is gone: {code} {reason}", peer=self.peer, code=code, reason=reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.evok_unanswered = 0  # whatever it is, somebody is there
+        super().dataReceived(data)
+
+    def evok_ping(self) -> None:
+        """Ask for a sign of life; drop a client that gives none."""
+        if self.evok_unanswered >= PATIENCE:
+            self._log.info("{peer} is silent; dropped", peer=self.peer)
+            self.dropConnection(abort=True)
+            return
+        self.evok_unanswered += 1
+        self.sendPing()
+        self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.evok_stalled:
@@ -142,8 +162,6 @@ class ConnectionFactory(WebSocketServerFactory):
             maxFramePayloadSize=max_message_size,
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
-            autoPingInterval=PING_INTERVAL,
-            autoPingTimeout=PING_INTERVAL,
         )
 
     def session(self, connection: Connection) -> Session:

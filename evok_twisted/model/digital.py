@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
 from evok_twisted.errors import BadParameter, Conflict
-from evok_twisted.model.codec import Bit, Choice, Real, Whole
+from evok_twisted.model.codec import Bit, Choice, Parameter, Real, Whole
 from evok_twisted.model.device import Device, Plan, Pulse, State, numbered
 from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister, WriteRegisters
 
@@ -143,11 +143,18 @@ class OutputState(State, frozen=True):
     pwm_duty: float | UnsetType | None = UNSET
 
 
-class Output(Device):
-    """What transistor and relay outputs have in common: a coil that a bit of a register shows, and pulses."""
+class Switched(Device):
+    """What is switched by a coil, and shown by a bit of a register."""
 
     def __init__(
-        self, name: str, number: int, feature: DigitalOutputs | Relays, n: int, blank: OutputState, needs: set[int]
+        self,
+        name: str,
+        number: int,
+        feature: DigitalOutputs | Relays | Leds,
+        n: int,
+        blank: State,
+        needs: frozenset[int] = frozenset(),
+        parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
         self._value = feature.val_reg
         self._bit = n % 16
@@ -157,16 +164,57 @@ class Output(Device):
             name,
             number,
             blank,
-            needs=frozenset(needs | {self._value}),
-            parameters={"value": Bit(), "timeout": Real(0, LONGEST_PULSE, "seconds", above=True)},
+            needs=needs | {self._value},
+            parameters={"value": Bit(), **(parameters or {})},
         )
-        self.local["pending"] = False
 
     def _shown(self, registers: Registers) -> int:
         return registers[self._value] >> self._bit & 1
 
     def _switch(self, value: int) -> WriteCoil:
         return WriteCoil(self._coil, value, (self._value, self._bit))
+
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        return Plan((self._switch(wanted["value"]),) if "value" in wanted else ())
+
+
+class LedState(State, frozen=True):
+    """On or off."""
+
+    value: int | None = None
+
+
+class Led(Switched):
+    """A user LED."""
+
+    kind = "led"
+
+    def __init__(self, name: str, number: int, feature: Leds, n: int) -> None:
+        super().__init__(name, number, feature, n, LedState())
+
+    def decode(self, registers: Registers) -> LedState:
+        return LedState(self._shown(registers))
+
+
+class Output(Switched):
+    """What transistor and relay outputs have in common: pulses.
+
+    An output of a pulse goes back by itself; ``local["pending"]`` says that this is still to come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        feature: DigitalOutputs | Relays,
+        n: int,
+        blank: OutputState,
+        needs: frozenset[int] = frozenset(),
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        pulse = {"timeout": Real(0, LONGEST_PULSE, "seconds", above=True)}
+        super().__init__(name, number, feature, n, blank, needs, {**pulse, **(parameters or {})})
+        self.local["pending"] = False
 
     def _pulse(self, wanted: Mapping[str, Any]) -> Pulse | None:
         if "timeout" not in wanted:
@@ -175,6 +223,10 @@ class Output(Device):
             raise BadParameter(f"{self}: timeout goes with value, and there is no value")
         return Pulse(wanted["timeout"], 1 - wanted["value"])
 
+    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        pulse = self._pulse(wanted)
+        return Plan(super()._plan(wanted, registers).writes, pulse=pulse)
+
 
 class Relay(Output):
     """A relay output."""
@@ -182,14 +234,10 @@ class Relay(Output):
     kind = "ro"
 
     def __init__(self, name: str, number: int, feature: Relays, n: int) -> None:
-        super().__init__(name, number, feature, n, OutputState(), set())
+        super().__init__(name, number, feature, n, OutputState())
 
     def decode(self, registers: Registers) -> OutputState:
         return OutputState(("Simple",), self._shown(registers), self.local["pending"])
-
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        pulse = self._pulse(wanted)
-        return Plan((self._switch(wanted["value"]),) if "value" in wanted else (), pulse=pulse)
 
 
 class DigitalOutput(Output):
@@ -204,21 +252,21 @@ class DigitalOutput(Output):
         duty, prescale, cycle = feature.pwm_reg, feature.pwm_ps_reg, feature.pwm_c_reg
         self._pwm: tuple[int, int, int] | None = None
         self._others: tuple[int, ...] = ()
-        blank = OutputState()
-        needs: set[int] = set()
         has_pwm = feature.modes is None or "PWM" in feature.modes
         if has_pwm and duty is not None and prescale is not None and cycle is not None:
             self._pwm = (duty + n, prescale, cycle)
             self._others = tuple(duty + other for other in range(feature.count) if other != n)
-            blank = OutputState(("Simple", "PWM"), pwm_freq=None, pwm_duty=None)
-            needs = {*self._pwm, *self._others}
-        super().__init__(name, number, feature, n, blank, needs)
-        if self._pwm:
-            self.parameters = {
-                **self.parameters,
-                "pwm_freq": Real(0.012, 1_000_000, "Hz"),
-                "pwm_duty": Real(0, 100, "%"),
-            }
+            super().__init__(
+                name,
+                number,
+                feature,
+                n,
+                OutputState(("Simple", "PWM"), pwm_freq=None, pwm_duty=None),
+                frozenset({*self._pwm, *self._others}),
+                {"pwm_freq": Real(0.012, 1_000_000, "Hz"), "pwm_duty": Real(0, 100, "%")},
+            )
+        else:
+            super().__init__(name, number, feature, n, OutputState())
 
     def decode(self, registers: Registers) -> OutputState:
         if self._pwm is None:
@@ -234,10 +282,10 @@ class DigitalOutput(Output):
         )
 
     def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        if self._pwm is None:
+            return super()._plan(wanted, registers)
         pulse = self._pulse(wanted)
         value = wanted.get("value")
-        if self._pwm is None:
-            return Plan((self._switch(value),) if value is not None else (), pulse=pulse)
         percent = wanted.get("pwm_duty")
         if percent and (value or pulse):
             what = "timeout" if pulse else "value 1"
@@ -277,36 +325,3 @@ def pwm_timing(frequency: float) -> tuple[int, int]:
             return round(ticks / cycle), cycle
     root = round(math.sqrt(ticks))
     return root, root
-
-
-class LedState(State, frozen=True):
-    """On or off."""
-
-    value: int | None = None
-
-
-class Led(Device):
-    """A user LED."""
-
-    kind = "led"
-
-    def __init__(self, name: str, number: int, feature: Leds, n: int) -> None:
-        self._value = feature.val_reg
-        self._bit = n % 16
-        self._coil = feature.val_coil + n
-        super().__init__(
-            numbered(name, n + 1 + feature.start_index),
-            name,
-            number,
-            LedState(),
-            needs=frozenset({self._value}),
-            parameters={"value": Bit()},
-        )
-
-    def decode(self, registers: Registers) -> LedState:
-        return LedState(registers[self._value] >> self._bit & 1)
-
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        if "value" not in wanted:
-            return Plan()
-        return Plan((WriteCoil(self._coil, wanted["value"], (self._value, self._bit)),))

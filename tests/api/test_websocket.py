@@ -8,9 +8,11 @@ import struct
 import pytest
 from fakes import Rig
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from evok_twisted.api.site import IDLE_TIMEOUT, ApiSite, Root
@@ -141,9 +143,46 @@ def test_deflate_is_offered_in_vain_and_the_connection_works(browser):
 
 def test_the_idle_timeout_of_http_does_not_close_a_websocket(browser):
     browser.open()
-    for _ in range(10 * IDLE_TIMEOUT):
-        browser.clock.advance(0.1)
+    for _ in range(10):
+        browser.clock.advance(IDLE_TIMEOUT / 5)
+        browser.say(b"", opcode=10)
     assert not browser.transport.disconnecting
+
+
+def test_a_client_is_pinged_every_thirty_seconds(browser):
+    browser.open()
+    pings = []
+    for _ in range(3):
+        browser.clock.advance(30)
+        pings += [opcode for opcode, _ in browser.frames()]
+        browser.say(b"", opcode=10)
+    assert pings == [9, 9, 9]
+
+
+def test_a_client_that_is_silent_for_two_pings_is_dropped(browser, log):
+    browser.open()
+    for _ in range(2):
+        browser.clock.advance(30)
+        assert not browser.transport.disconnecting
+    browser.clock.advance(30)
+    assert browser.transport.disconnecting
+    assert [text for text in log.texts("info") if "silent" in text] != []
+
+
+@pytest.mark.parametrize("sign", [(b"", 10), (b" ", 1), (b"hi", 9)])
+def test_any_sign_of_life_keeps_a_client(browser, sign):
+    browser.open()
+    for _ in range(6):
+        browser.clock.advance(30)
+        browser.say(*sign)
+    assert not browser.transport.disconnecting
+
+
+def test_no_timer_is_left_of_a_client_that_is_gone(browser):
+    before = len(browser.clock.getDelayedCalls())
+    browser.open()
+    browser.transport.protocol.connectionLost(Failure(ConnectionDone()))
+    assert len(browser.clock.getDelayedCalls()) <= before
 
 
 def test_an_idle_http_connection_is_closed(browser):
@@ -197,9 +236,6 @@ def test_what_is_no_websocket_handshake_is_told_so(browser):
 
 
 def test_a_client_that_is_gone_is_forgotten(browser):
-    from twisted.internet.error import ConnectionLost
-    from twisted.python.failure import Failure
-
     browser.open()
     assert len(browser.factory.hub) == 1
     browser.transport.protocol.connectionLost(Failure(ConnectionLost()))
@@ -208,9 +244,6 @@ def test_a_client_that_is_gone_is_forgotten(browser):
 
 
 def test_a_client_that_goes_away_does_not_cancel_a_write_that_is_under_way(browser):
-    from twisted.internet.error import ConnectionDone
-    from twisted.python.failure import Failure
-
     browser.rig.bus.answering = False
     browser.open().say({"cmd": "set", "dev": "output", "circuit": "1_01", "value": 1, "id": 1})
     browser.transport.protocol.connectionLost(Failure(ConnectionDone()))
@@ -257,9 +290,6 @@ class TestAClientThatDoesNotRead:
         assert len(stalled.messages()) == 1
 
     def test_holds_nothing_when_it_is_gone(self, stalled):
-        from twisted.internet.error import ConnectionLost
-        from twisted.python.failure import Failure
-
         stalled.change(r0=1)
         connection = stalled.transport.protocol
         connection.connectionLost(Failure(ConnectionLost()))
