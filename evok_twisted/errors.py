@@ -56,6 +56,14 @@ class UnknownCircuit(EvokError):
     rpc = -32602
 
 
+class UnknownProperty(EvokError):
+    """A property that the state of a circuit does not show."""
+
+    code = "unknown_property"
+    status = 404
+    rpc = -32602
+
+
 class BadParameter(EvokError):
     """A parameter that this kind of device does not take, or a missing one."""
 

@@ -17,7 +17,8 @@ from twisted.python import usage
 from twisted.web.resource import IResource
 
 from evok_twisted import config as cfg
-from evok_twisted.api.site import ApiSite, Root
+from evok_twisted.api.rest import Rest
+from evok_twisted.api.site import ApiSite, Root, Version
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.commands import Commands, SlaveWriter
@@ -188,13 +189,15 @@ def _endpoints(
 
 def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
     apis = unit.config.apis
-    children: dict[bytes, IResource] = {}
+    dialect = dialect or apis.dialect
+    rest = Rest(unit.registry, unit.commands, dialect)
+    children: dict[bytes, IResource] = {b"rest": rest, b"json": rest, b"version": Version()}
     if apis.websocket.enabled:
         factory = ConnectionFactory(
             unit.registry,
             unit.commands,
             reactor,
-            dialect=dialect or apis.dialect,
+            dialect=dialect,
             all_filtered=apis.websocket.all_filtered,
             max_clients=apis.websocket.max_clients,
             max_message_size=apis.websocket.max_message_size,

@@ -10,12 +10,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from evok_twisted.api.http import BoundedRequest, JsonResource, NotFound, json
+
 #: Seconds after which an idle HTTP connection is closed.
 IDLE_TIMEOUT = 60
 
 
-class Root(Resource):
+class Root(JsonResource):
     """``/``: says what is here."""
+
+    isLeaf = False
 
     def __init__(self, children: Mapping[bytes, IResource]) -> None:
         super().__init__()
@@ -26,28 +30,17 @@ class Root(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         return self if path == b"" else NotFound(self._paths)
 
-    def render_GET(self, request: Request) -> bytes:
-        return _json(request, {"service": "evok-twisted", "version": version("evok-twisted"), "paths": self._paths})
+    def get(self, request: Request) -> bytes:
+        about = {"service": "evok-twisted", "version": version("evok-twisted"), "paths": self._paths}
+        return json(request, msgspec.json.encode(about))
 
 
-class NotFound(Resource):
-    """Any path that is not there."""
+class Version(JsonResource):
+    """``/version``: ``v`` and our version, as text."""
 
-    isLeaf = True
-
-    def __init__(self, paths: list[str]) -> None:
-        super().__init__()
-        self._paths = paths
-
-    def render(self, request: Request) -> bytes:
-        request.setResponseCode(404)
-        message = f"there is nothing here; there is {', '.join(self._paths)}"
-        return _json(request, {"success": False, "errors": {"NotFound": message}})
-
-
-def _json(request: Request, value: object) -> bytes:
-    request.setHeader(b"content-type", b"application/json")
-    return msgspec.json.encode(value)
+    def get(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"v" + version("evok-twisted").encode()
 
 
 class ApiSite(Site):
@@ -57,7 +50,7 @@ class ApiSite(Site):
     displayTracebacks = False
 
     def __init__(self, root: Resource, reactor: IReactorTime) -> None:
-        super().__init__(root, timeout=IDLE_TIMEOUT, reactor=reactor)
+        super().__init__(root, timeout=IDLE_TIMEOUT, reactor=reactor, requestFactory=BoundedRequest)
 
     def log(self, request: object) -> None:
         """No access log."""

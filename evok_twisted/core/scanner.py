@@ -149,7 +149,7 @@ class Scanner:
         slave = self.slave
         if poll.heard:
             slave.heard()
-        else:
+        elif self._loop.running:  # otherwise the service is stopping, and it is no news that nobody answers
             slave.missed(poll.why)
             backoff = self._interval * 2 ** min(slave.silent, 16)
             self._next_probe = self._clock.seconds() + min(backoff, self.slowest_probe)

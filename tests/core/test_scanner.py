@@ -227,6 +227,14 @@ def test_a_stopped_scanner_asks_nothing(rig):
     assert rig.bus.read_log == []
 
 
+def test_what_a_stopped_scanner_misses_is_no_news(rig, log):
+    rig.bus.answering = False
+    ticks(rig, 1)
+    rig.scanner.stop()
+    rig.bus.turn(False)
+    assert log.texts("warn") == []
+
+
 def test_last_comm_counts_from_the_last_answer(rig):
     rig.scanner.stop()
     rig.clock.advance(7)

@@ -72,7 +72,8 @@ def test_listen(connect):
 def test_filter_on_relay_and_ao(connect):
     """The second: hear of outputs and analog outputs only."""
     ws = connect()
-    say(ws, cmd="filter", devices=["relay", "ao"])
+    say(ws, cmd="filter", devices=["relay", "ao"], id="filter")
+    reply(ws, "filter")
     say(ws, cmd="set", dev="ao", circuit="1_01", value=5.5)
     changed = hear(ws, lambda message: True)
     assert [(one["dev"], one["circuit"], one["value"], one["unit"]) for one in changed] == [("ao", "1_01", 5.5, "V")]
@@ -141,7 +142,8 @@ def test_an_acknowledged_set_is_fast_and_true(connect):
 
 def test_a_pulse(connect):
     ws = connect()
-    say(ws, cmd="filter", devices=["relay/2_05"])
+    say(ws, cmd="filter", devices=["relay/2_05"], id="filter")
+    reply(ws, "filter")
     say(ws, cmd="set", dev="relay", circuit="2_05", value=1, timeout="0.2")
     seen = [hear(ws, lambda message: True)[0] for _ in range(2)]
     assert [(one["value"], one["pending"]) for one in seen] == [(1, True), (0, False)]

@@ -1,0 +1,136 @@
+"""What every HTTP resource here shares: bounded bodies, JSON answers, and how errors look."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import msgspec
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from evok_twisted.errors import BadValue, EvokError
+from evok_twisted.model.kinds import DIALECTS, Dialect
+
+#: Bytes that the body of a request may have.
+LARGEST_BODY = 1 << 20
+
+_encode = msgspec.json.encode
+
+
+class BoundedRequest(Request):
+    """A request that keeps no more than ``LARGEST_BODY`` of its body, in memory; a larger one is answered with 413."""
+
+    too_large = False
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()  # Twisted would put a large body into a temporary file
+        self.too_large = length is not None and length > LARGEST_BODY
+
+    def handleContentChunk(self, data: bytes) -> None:
+        assert self.content is not None
+        self.too_large = self.too_large or self.content.tell() + len(data) > LARGEST_BODY
+        if not self.too_large:
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        if self.too_large:
+            channel = self.channel
+            self.setHeader(b"connection", b"close")
+            self.write(failed(self, "TooLarge", f"the body is larger than {LARGEST_BODY} bytes", 413))
+            self.finish()
+            channel.loseConnection()
+        else:
+            super().process()
+
+
+def json(request: Request, body: bytes, status: int = 200) -> bytes:
+    """Answer with a JSON body; returns it, for ``render``."""
+    if status != 200:
+        request.setResponseCode(status)
+    headers = request.responseHeaders
+    headers.setRawHeaders(b"content-type", [b"application/json"])
+    headers.setRawHeaders(b"content-length", [b"%d" % len(body)])
+    return body
+
+
+def failed(request: Request, name: str, message: str, status: int) -> bytes:
+    """Answer with an error, by its name."""
+    return json(request, _encode({"success": False, "errors": {name: message}}), status)
+
+
+def refused(request: Request, error: EvokError) -> bytes:
+    """Answer with what went wrong."""
+    return failed(request, type(error).__name__, str(error), error.status)
+
+
+def dialect_of(request: Request, default: Dialect) -> Dialect:
+    """The dialect that a request asks for with ``?dialect=``.
+
+    :raises BadValue: it is none.
+    """
+    if b"?" not in request.uri:
+        return default
+    for asked in request.args.get(b"dialect", ()):
+        for dialect in DIALECTS:
+            if asked == dialect.encode():
+                return dialect
+        raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
+    return default
+
+
+class JsonResource(Resource):
+    """A resource that takes some methods, says which, and fails as all here do."""
+
+    isLeaf = True
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD", b"OPTIONS")
+
+    def render(self, request: Request) -> bytes | int:
+        try:
+            method = request.method
+            if method == b"OPTIONS":
+                return self._options(request)
+            if method not in self.allowed(request):
+                return self._not_allowed(request)
+            return self.post(request) if method == b"POST" else self.get(request)
+        except EvokError as error:
+            return refused(request, error)
+
+    def allowed(self, request: Request) -> tuple[bytes, ...]:
+        """The methods that this path takes.
+
+        :raises EvokError: there is no such path.
+        """
+        return self.methods
+
+    def get(self, request: Request) -> bytes | int:
+        """Answer GET and HEAD."""
+        raise NotImplementedError
+
+    def post(self, request: Request) -> bytes | int:
+        """Answer POST."""
+        raise NotImplementedError
+
+    def _options(self, request: Request) -> bytes:
+        request.setResponseCode(204)
+        request.setHeader(b"allow", b", ".join(self.allowed(request)))
+        return b""
+
+    def _not_allowed(self, request: Request) -> bytes:
+        allowed = b", ".join(self.allowed(request))
+        request.setHeader(b"allow", allowed)
+        method = request.method.decode(errors="replace")
+        return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
+
+
+class NotFound(Resource):
+    """Any path that is not there."""
+
+    isLeaf = True
+
+    def __init__(self, paths: Any) -> None:
+        super().__init__()
+        self._paths = paths
+
+    def render(self, request: Request) -> bytes:
+        return failed(request, "NotFound", f"there is nothing here; there is {', '.join(self._paths)}", 404)

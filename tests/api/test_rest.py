@@ -1,0 +1,262 @@
+"""REST and JSON through the real resource tree, in memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import Rig
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from evok_twisted.api.http import LARGEST_BODY
+from evok_twisted.api.rest import Rest
+from evok_twisted.api.site import ApiSite, Root, Version
+from evok_twisted.errors import Refused, Timeout
+
+
+class Answer:
+    def __init__(self, data):
+        head, _, self.body = data.partition(b"\r\n\r\n")
+        first, *rest = head.decode().split("\r\n")
+        self.status = int(first.split()[1]) if first else 0
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in rest)}
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        """The status and the name of the error."""
+        (name,) = self.json["errors"]
+        return self.status, name
+
+
+class Client:
+    def __init__(self, model="00"):
+        self.rig = Rig(Clock(), model).start()
+        rest = Rest(self.rig.registry, self.rig.commands, "classic")
+        self.site = ApiSite(Root({b"rest": rest, b"json": rest, b"version": Version()}), self.rig.clock)
+
+    def send(self, method, path, body=b"", **headers):
+        """Send a request; what was answered is known with ``received``."""
+        self.transport = StringTransport()
+        self.channel = self.site.buildProtocol(None)
+        self.channel.makeConnection(self.transport)
+        lines = [f"{method} {path} HTTP/1.1", "Host: plc", f"Content-Length: {len(body)}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.channel.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
+        return self
+
+    @property
+    def received(self):
+        return Answer(self.transport.value())
+
+    def get(self, path):
+        return self.send("GET", path).received
+
+    def post(self, path, body, **headers):
+        return self.send(
+            "POST", path, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers
+        ).received
+
+
+@pytest.fixture
+def client():
+    return Client()
+
+
+@pytest.mark.parametrize("path", ["/rest/all", "/json/all", "/rest/all/"])
+def test_all_lists_every_circuit(client, path):
+    answer = client.get(path)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert len(answer.json) == len(list(client.rig.registry))
+
+
+@pytest.mark.parametrize("path", ["/rest/led/1_01", "/json/led/1_01", "/rest/led/1_01/"])
+def test_a_circuit_shows_its_state(client, path):
+    assert client.get(path).json == {"dev": "led", "circuit": "1_01", "value": 0, "glob_dev_id": 2}
+
+
+def test_a_request_chooses_its_dialect(client):
+    assert client.get("/rest/output/1_01?dialect=v3").json["dev"] == "do"
+    assert client.get("/rest/output/1_01?dialect=classic").json["dev"] == "relay"
+    assert client.get("/rest/output/1_01?dialect=latin").error == (400, "BadValue")
+
+
+def test_all_circuits_of_a_kind_are_a_list(client):
+    assert [one["circuit"] for one in client.get("/rest/led/all").json] == ["1_01", "1_02", "1_03", "1_04"]
+
+
+def test_a_property_of_a_circuit_and_of_all_of_a_kind(client):
+    assert client.get("/rest/input/1_01/debounce").json == {"debounce": 0}
+    assert client.get("/rest/led/all/value").json[0] == {"circuit": "1_01", "value": 0}
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/rest/lamp/1_01", "UnknownDevice"),
+        ("/rest/led/9_09", "UnknownCircuit"),
+        ("/rest/lamp/all", "UnknownDevice"),
+        ("/rest/led/1_01/decode", "UnknownProperty"),
+        ("/rest/led/1_01/__class__", "UnknownProperty"),
+        ("/rest/led/all/fragments", "UnknownProperty"),
+        ("/rest/led", "UnknownDevice"),
+        ("/rest", "UnknownDevice"),
+        ("/rest/led/1_01/value/more", "UnknownDevice"),
+        ("/rest/led/%ff%fe", "UnknownCircuit"),
+        ("/nope", "NotFound"),
+    ],
+)
+def test_what_is_not_there_is_a_404_that_says_what_is(client, path, error):
+    assert client.get(path).error == (404, error)
+
+
+def test_an_alias_works_where_a_circuit_does(client):
+    client.post("/rest/led/1_01", b"alias=lamp")
+    assert client.get("/rest/led/lamp").json["circuit"] == "1_01"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/rest/output/1_01", b"value=1"),
+        ("/json/output/1_01", b'{"value": 1}'),
+        ("/json/output/1_01/", b'{"value": "1"}'),
+        ("/json/output/1_01", b'{"value": true}'),
+    ],
+)
+def test_a_set_is_answered_with_the_new_state(client, path, body):
+    answer = client.post(path, body)
+    assert answer.status == 200
+    assert (answer.json["success"], answer.json["result"]["value"]) == (True, 1)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", "image/png"])
+def test_json_is_taken_whatever_its_content_type_says(client, kind):
+    assert client.post("/json/led/1_01", {"value": 1}, Content_Type=kind).status == 200
+
+
+def test_a_form_with_every_field_of_an_input_at_once(client):
+    body = b"debounce=50&mode=Simple&counter_mode=Enabled&counter=0&alias=my_door"
+    state = client.post("/rest/input/1_01", body).json["result"]
+    assert (state["debounce"], state["alias"]) == (50, "my_door")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", (400, "BadParameter")),
+        (b"value", (400, "BadRequest")),
+        (b"\xff\xfe=1", (400, "BadRequest")),
+        (b'{"value": 1', (400, "BadRequest")),
+        (b'{"value": NaN}', (400, "BadRequest")),
+        (b"[" * 30000, (400, "BadRequest")),
+        (b"[1]", (400, "BadRequest")),
+        (b"value=2", (400, "BadValue")),
+        (b"color=red", (400, "BadParameter")),
+        (b"value=1&pwm_duty=50", (409, "Conflict")),
+        (b"alias=1_02", (409, "Conflict")),
+    ],
+)
+def test_a_bad_body_is_refused_and_nothing_is_written(client, body, error):
+    assert client.post("/rest/output/1_01", body).error == error
+    assert client.rig.bus.written == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (Refused("refused: illegal address (2)", 2), (502, "Refused")),
+        (Timeout("no answer"), (504, "Timeout")),
+    ],
+)
+def test_a_write_that_fails_is_told_as_such(client, failure, error):
+    """Defect 1 of Evok: a failed write answers success."""
+    client.rig.bus.refusing = failure
+    assert client.post("/rest/output/1_01", b"value=1").error == error
+
+
+def test_a_set_while_the_bus_is_down_fails_at_once(client):
+    client.rig.bus.turn(False)
+    assert client.post("/rest/output/1_01", b"value=1").error == (502, "Offline")
+
+
+def test_the_answer_waits_for_the_acknowledgement(client):
+    client.rig.bus.answering = False
+    client.send("POST", "/rest/output/1_01", b"value=1")
+    assert client.transport.value() == b""
+    client.rig.bus.answer()
+    assert client.received.json["result"]["value"] == 1
+
+
+def test_a_client_that_goes_away_does_not_cancel_its_write(client):
+    client.rig.bus.answering = False
+    client.send("POST", "/rest/output/1_01", b"value=1")
+    client.channel.connectionLost(Failure(ConnectionDone()))
+    client.rig.bus.answer()
+    assert client.rig.device("output", "1_01").state.value == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/rest/all", "GET, HEAD, OPTIONS"),
+        ("/rest/led/1_01", "GET, HEAD, OPTIONS, POST"),
+        ("/version", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(client, path, allowed):
+    answer = client.send("DELETE", path).received
+    assert (answer.error, answer.headers["allow"]) == ((405, "MethodNotAllowed"), allowed)
+    options = client.send("OPTIONS", path).received
+    assert (options.status, options.headers["allow"], options.body) == (204, allowed, b"")
+
+
+def test_a_post_to_a_list_is_not_allowed(client):
+    assert client.post("/rest/led/all", b"value=1").error == (405, "MethodNotAllowed")
+
+
+def test_head_has_the_headers_and_no_body(client):
+    get, head = client.get("/rest/led/1_01"), client.send("HEAD", "/rest/led/1_01").received
+    assert (head.status, head.headers["content-length"], head.body) == (200, get.headers["content-length"], b"")
+
+
+def test_a_body_that_is_too_large_is_a_413(client):
+    assert client.post("/rest/led/1_01", b"x" * (LARGEST_BODY + 1)).error == (413, "TooLarge")
+    assert client.transport.disconnecting
+
+
+def test_a_chunked_body_that_is_too_large_is_a_413_too(client):
+    client.send("POST", "/rest/led/1_01")
+    client.transport = StringTransport()
+    channel = client.site.buildProtocol(None)
+    channel.makeConnection(client.transport)
+    channel.dataReceived(b"POST /rest/led/1_01 HTTP/1.1\r\nHost: plc\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"x" * 65536
+    for _ in range(LARGEST_BODY // len(chunk) + 1):
+        channel.dataReceived(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    channel.dataReceived(b"0\r\n\r\n")
+    assert client.received.error == (413, "TooLarge")
+
+
+def test_the_largest_body_is_taken(client):
+    body = b"value=1" + b" " * (LARGEST_BODY - 7)
+    assert client.post("/rest/led/1_01", body).status == 200
+
+
+def test_the_version_is_text(client):
+    answer = client.get("/version")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.body.startswith(b"v")
+
+
+def test_a_bug_in_the_service_is_a_500_and_logged(client, log):
+    client.rig.writer.check = lambda *_: 1 / 0
+    assert client.post("/rest/led/1_01", b"value=1").error == (500, "EvokError")
+    log.expected("division by zero")
