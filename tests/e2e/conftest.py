@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import websocket
 
 TWISTD = Path(sys.executable).with_name("twistd")
 
@@ -107,7 +109,15 @@ def run(tmp_path):
 
 @pytest.fixture
 def demo(twistd):
-    """The demo, up, with its boards read."""
+    """The demo, up, with everything on its boards read once."""
     demo = twistd("evok", "--demo", "--port", "0")
-    demo.wait_for(r"slave 3 .* answers")
+    ws = websocket.create_connection(demo.url, timeout=5)
+    deadline = time.monotonic() + 10
+    known = False
+    while not known:
+        assert time.monotonic() < deadline, "the boards were not read"
+        ws.send('{"cmd":"all","id":0}')
+        answer = json.loads(ws.recv())
+        known = isinstance(answer, dict) and all(one.get("value", 0) is not None for one in answer["result"])
+    ws.close()
     return demo
