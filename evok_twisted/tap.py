@@ -227,10 +227,10 @@ class EvokService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        for writer in self._unit.writers:
+            await writer.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
-        for writer in self._unit.writers:
-            writer.stop()
         await super().stopService()
         _log.info("evok stopped")
 

@@ -46,7 +46,7 @@ class Stack:
         for scanner in self.unit.scanners:
             scanner.stop()
         for writer in self.unit.writers:
-            writer.stop()
+            await writer.stop()
         for bus in self.unit.buses:
             await bus.service.stopService()
         self.factory.drop_connections()

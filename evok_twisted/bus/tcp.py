@@ -73,11 +73,14 @@ class TcpBus:
         self.timeout = timeout
         self.write_timeout = write_timeout
         self._clock = clock
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._protocol: ModbusClientProtocol | None = None
         self._watchers: list[Callable[[bool], None]] = []
+        # what was logged last, since when, and how long what was before had lasted: a server that takes connections
+        # and never answers is one condition, however often it is connected
+        self._up: bool | None = None
         self._since = clock.seconds()
-        self._told = False
+        self._lasted = 0.0
         #: keeps the connection up while it runs
         self.service = _ClientService(
             _Reporting(endpoint, self._not_connected),
@@ -90,7 +93,7 @@ class TcpBus:
         return f"bus {self.name}"
 
     def _make(self) -> ModbusClientProtocol:
-        return _Connection(self._connected, self._lost, self._clock, self.timeout, self._pipeline)
+        return _Connection(self, self._clock)
 
     @property
     def online(self) -> bool:
@@ -131,31 +134,40 @@ class TcpBus:
         answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
         return acknowledged
 
-    def _connected(self, protocol: ModbusClientProtocol) -> None:
+    def connected(self, protocol: ModbusClientProtocol) -> None:
+        """A connection is made."""
         self._protocol = protocol
-        lasted, self._since = self._clock.seconds() - self._since, self._clock.seconds()
-        self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=lasted)
-        self._told = False
         self._tell()
 
+    def heard(self) -> None:
+        """There was an answer: only now it is known that the connection is of use."""
+        if self._up is not True:
+            self._turn(True)
+            self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
+
     def _not_connected(self, failure: Failure) -> None:
-        if not self._told:
-            self._told = True
+        if self._up is None:
+            self._turn(False)
             self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
 
-    def _lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+    def lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+        """A connection is gone."""
         if self._protocol is not protocol:
             return
         self._protocol = None
-        lasted, self._since = self._clock.seconds() - self._since, self._clock.seconds()
-        if self.service.running:
+        if self._up is not False and self.service.running:
+            self._turn(False)
             self._log.warn(
                 "{bus!r} lost its connection after {lasted:.1f} s: {why}",
                 bus=self,
-                lasted=lasted,
+                lasted=self._lasted,
                 why=reason.getErrorMessage(),
             )
         self._tell()
+
+    def _turn(self, up: bool) -> None:
+        now = self._clock.seconds()
+        self._up, self._lasted, self._since = up, now - self._since, now
 
     def _tell(self) -> None:
         for watcher in tuple(self._watchers):
@@ -163,26 +175,22 @@ class TcpBus:
 
 
 class _Connection(ModbusClientProtocol):
-    """A protocol that tells its bus when it is there and when it is lost, before its requests fail."""
+    """A protocol that tells its bus how it is, and of its loss before its requests fail."""
 
-    def __init__(
-        self,
-        made: Callable[[ModbusClientProtocol], None],
-        lost: Callable[[ModbusClientProtocol, Failure], None],
-        clock: IReactorTime,
-        timeout: float,
-        pipeline: int,
-    ) -> None:
-        super().__init__(clock, timeout, pipeline)
-        self._made = made
-        self._lost = lost
+    def __init__(self, bus: TcpBus, clock: IReactorTime) -> None:
+        super().__init__(clock, bus.timeout, bus.pipeline)
+        self._bus = bus
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._made(self)
+        self._bus.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._bus.heard()
+        super().dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self._lost(self, reason)
+        self._bus.lost(self, reason)
         super().connectionLost(reason)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -118,6 +118,11 @@ class _Running:
         self.call: IDelayedCall | None = None
         self.failed = False
 
+    def cancel(self) -> None:
+        """Let it not end by itself."""
+        if self.call is not None and self.call.active():
+            self.call.cancel()
+
 
 class SlaveWriter:
     """Writes to one slave, one plan after the other, and lets its pulses run.
@@ -172,17 +177,13 @@ class SlaveWriter:
         deadline = self._clock.seconds() + self._slave.bus.write_timeout
         job = _Job(device, parameters, deadline, replaceable and pulse is None, pulse)
         if pulse is None:
-            for place, older in enumerate(self._waiting):
-                if job.replaces(older):
-                    self._waiting[place] = job
-                    self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
-                    break
-            else:
-                if len(self._waiting) >= self._limit:
-                    raise Busy(f"{device!r}: {self._limit} commands wait for {self._slave!r} already")
-                self._waiting.append(job)
-        else:
-            self._waiting.append(job)
+            for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
+                self._waiting.remove(older)
+                self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
+            if len(self._waiting) >= self._limit:
+                raise Busy(f"{device!r}: {self._limit} commands wait for {self._slave!r} already")
+        # at the end, behind what was asked for meanwhile: the newest has the last word
+        self._waiting.append(job)
         job.expiry = self._clock.callLater(self._slave.bus.write_timeout, self._expire, job)
         self._next()
         return job.done
@@ -230,28 +231,31 @@ class SlaveWriter:
         try:
             for write in plan.writes:
                 await slave.bus.write(slave.unit, write, deadline)
-                changed.update(dict.fromkeys(slave.acknowledge(write)))
                 # what has begun is finished: a deadline in the middle would leave it half done
                 deadline = self._clock.seconds() + slave.bus.timeout
-            self._follow(device, plan, job)
+                changed.update(dict.fromkeys(slave.acknowledge(write)))
+                if write is plan.writes[0]:
+                    # already now: should a later step fail, what was switched on must still go off
+                    self._renew_pulse(device, plan.pulse)
+            device.local.update(plan.local)
+        finally:
             if device.refresh(slave.registers):
                 changed[device] = None
-        finally:
             self._events.publish(changed)
             self._scanner.read_soon(slave.blocks_of(plan.writes))
-
-    def _follow(self, device: Device, plan: Plan, job: _Job) -> None:
-        """What an acknowledged plan means for what we keep of the device."""
-        device.local.update(plan.local)
-        if plan.writes and "pending" in device.local:
-            running = self._pulses.pop(device, None)
-            if running is not None and running.call is not None and running.call.active():
-                running.call.cancel()
-            device.local["pending"] = plan.pulse is not None
-            if plan.pulse is not None:
-                self._start_pulse(device, plan.pulse)
         if job.pulse is not None and job.pulse.failed:
             self._log.info("{device!r}: the pulse ended, late", device=device)
+
+    def _renew_pulse(self, device: Device, pulse: Pulse | None) -> None:
+        """A set of an output ends the pulse that runs, and may begin another."""
+        if "pending" not in device.local:
+            return
+        running = self._pulses.pop(device, None)
+        if running is not None:
+            running.cancel()
+        device.local["pending"] = pulse is not None
+        if pulse is not None:
+            self._start_pulse(device, pulse)
 
     def _start_pulse(self, device: Device, pulse: Pulse) -> None:
         running = self._pulses[device] = _Running(pulse.value)
@@ -278,10 +282,17 @@ class SlaveWriter:
             )
         running.call = self._clock.callLater(self.pulse_retry, self._end_pulse, device, running)
 
-    def stop(self) -> None:
-        """Forget pulses and fail what waits; nothing is sent any more."""
-        for running in self._pulses.values():
-            if running.call is not None and running.call.active():
-                running.call.cancel()
-        self._pulses.clear()
+    async def stop(self) -> None:
+        """Fail what waits, and put the outputs of pulses back: nobody would do that later.
+
+        Takes as long as a command may take, at most.
+        """
         self._slave_turned(False)
+        for running in self._pulses.values():
+            running.cancel()
+        if self._slave.online:
+            ends = [self.submit(device, {"value": run.value}, pulse=run) for device, run in self._pulses.items()]
+            await DeferredList(ends, consumeErrors=True)
+        for device in self._pulses:
+            self._log.error("{device!r}: the pulse could not be ended before the stop", device=device)
+        self._pulses.clear()

@@ -79,10 +79,11 @@ def test_while_offline_requests_fail_at_once(bus):
 
 def test_it_connects_again_and_tells_begin_and_end(bus, endpoint, clock, log):
     protocol, _ = endpoint.succeed()
+    protocol.dataReceived(b"")
     protocol.connectionLost(Failure(ConnectionError("cut")))
     assert not bus.online
     clock.advance(0.2)
-    endpoint.succeed()
+    endpoint.succeed()[0].dataReceived(b"")
     assert bus.online
     assert bus.turns == [True, False, True]
     assert [text for text in log.texts("warn") if "lost its connection" in text and "cut" in text] != []
@@ -94,6 +95,15 @@ def test_what_was_pending_when_the_connection_went_has_failed(bus, endpoint):
     reading, writing = bus.read(1, Block(0, 1)), bus.write(1, WriteCoil(0, 1), 10.0)
     protocol.connectionLost(Failure(ConnectionError("cut")))
     assert (error(reading), error(writing)) == (Offline, Offline)
+
+
+def test_a_server_that_takes_connections_and_never_answers_is_logged_once(bus, endpoint, clock, log):
+    for _ in range(20):
+        protocol, _ = endpoint.succeed()
+        protocol.connectionLost(Failure(ConnectionError("cut")))
+        clock.advance(3)
+    assert len(log.texts("warn")) == 1
+    assert log.texts("info") == []
 
 
 def test_refused_connections_are_logged_once(bus, endpoint, clock, log):

@@ -25,7 +25,9 @@ from evok_twisted.model.registers import WriteCoil, WriteRegister
 
 @pytest.fixture
 def rig():
-    return Rig(Clock()).start()
+    rig = Rig(Clock())
+    rig.bus.words[1018] = 4999  # the PWM cycle
+    return rig.start()
 
 
 def result(done: Deferred):
@@ -424,13 +426,54 @@ def test_a_newer_set_while_the_end_of_a_pulse_waits_wins(rig):
     assert (result(newer), device.state.value, device.state.pending) == (device, 1, False)
 
 
-def test_stop_forgets_pulses_and_fails_what_waits(rig):
-    result(rig.set("relay", "1_01", value=1, timeout=1))
+def test_a_newer_set_has_the_last_word_over_what_was_asked_for_meanwhile(rig):
     rig.bus.answering = False
-    rig.set("led", "1_01", value=1).addErrback(lambda _: None)
+    rig.set("led", "1_01", value=1)
+    older = rig.set("relay", "1_01", value=1)
+    between = rig.set("relay", "1_01", pwm_duty=50)
+    newest = rig.set("relay", "1_01", value=0)
+    while pending(newest):
+        rig.bus.answer()
+    assert type(result(older)) is Superseded
+    assert not isinstance(result(between), EvokError)
+    state = result(newest).state
+    assert (state.value, state.mode) == (0, "Simple")
+
+
+def test_a_pulse_whose_set_fails_half_way_still_ends(rig):
+    result(rig.set("relay", "1_01", pwm_duty=50))
+    rig.bus.answering = False
+    done = rig.set("relay", "1_01", value=1, timeout=1)
+    rig.bus.answer()  # the coil is on
+    rig.bus.answer(error=Timeout("no answer"))  # the duty
+    assert type(result(done)) is Timeout
+    assert rig.device("relay", "1_01").state.pending is True
+    rig.bus.answering = True
+    rig.bus.answer_all()
+    rig.clock.advance(1)
+    assert (rig.device("relay", "1_01").state.value, rig.device("relay", "1_01").state.pending) == (0, False)
+
+
+def test_stop_fails_what_waits_and_puts_the_outputs_of_pulses_back(rig):
+    result(rig.set("relay", "1_01", value=1, timeout=60))
+    rig.bus.answering = False
+    held = rig.set("led", "1_01", value=1)
     waiting = rig.set("led", "1_02", value=1)
-    rig.writer.stop()
+    stopped = Deferred.fromCoroutine(rig.writer.stop())
     assert type(result(waiting)) is Offline
+    while pending(stopped):
+        rig.bus.answer()
+    assert result(held)
+    assert rig.device("relay", "1_01").state.value == 0
     written = len(rig.bus.written)
-    rig.clock.advance(5)
+    rig.bus.answering = True
+    rig.clock.advance(100)
     assert len(rig.bus.written) == written
+
+
+def test_stop_says_which_pulse_it_could_not_end(rig, log):
+    result(rig.set("relay", "1_01", value=1, timeout=60))
+    rig.bus.turn(False)
+    assert Deferred.fromCoroutine(rig.writer.stop()).called
+    assert [text for text in log.texts("error") if "do 1_01" in text and "before the stop" in text] != []
+    rig.clock.advance(100)

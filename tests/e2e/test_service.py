@@ -185,3 +185,21 @@ def test_a_pulled_cable_is_told_and_heals(twistd, simulator, config):
         assert time.monotonic() < deadline
     assert ask(ws, 5, cmd="full", dev="relay", circuit="xS11_02")["result"]["value"] == 0
     ws.close()
+
+
+def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, config):
+    simulator()
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"slave xS11 .* answers")
+    ws = websocket.create_connection(service.url, timeout=5)
+    answer = ask(ws, 1, cmd="set", dev="relay", circuit="xS11_01", value=1, timeout=600)
+    assert answer["result"]["pending"] is True
+    assert service.stop(signal.SIGTERM) == 0
+    again = twistd("evok", "--config", config, "--port", "0")
+    again.wait_for(r"slave xS11 .* answers")
+    ws = websocket.create_connection(again.url, timeout=5)
+    deadline = time.monotonic() + 5
+    while (value := ask(ws, 2, cmd="full", dev="relay", circuit="xS11_01")["result"]["value"]) is None:
+        assert time.monotonic() < deadline
+    assert value == 0
+    ws.close()
