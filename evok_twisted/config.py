@@ -55,6 +55,7 @@ class Apis(Settings, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     listen: tuple[str, ...] = ()
     dialect: Literal["classic", "v3"] = "classic"
+    allowed_origins: tuple[str, ...] = ()
     websocket: WebSocketApi = WebSocketApi()
     webhook: WebhookApi = WebhookApi()
 

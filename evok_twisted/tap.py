@@ -17,6 +17,7 @@ from twisted.python import usage
 from twisted.web.resource import IResource
 
 from evok_twisted import config as cfg
+from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.site import ApiSite, Root, Version
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
@@ -204,7 +205,10 @@ def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
         )
         unit.events.subscribe(factory.hub.publish)
         children[b"ws"] = UpgradeResource(factory)
-    return ApiSite(Root(children), reactor)
+    origins = Origins(apis.allowed_origins)
+    if origins.everybody:
+        _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
+    return ApiSite(Root(children), reactor, origins)
 
 
 class EvokService(MultiService):

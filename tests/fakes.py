@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
 
 from evok_twisted.core.commands import Commands, SlaveWriter
 from evok_twisted.core.events import Events
@@ -143,3 +146,19 @@ class Rig:
 
     def set(self, name, circuit, **parameters):
         return self.commands.set(name, circuit, parameters)
+
+
+@implementer(ITCPTransport)
+class Transport(StringTransport):
+    """As a TCP transport: a protocol can be swapped on it, and aborting it closes it."""
+
+    protocol = None
+
+    def setTcpNoDelay(self, enabled):
+        self.no_delay = enabled
+
+    def loseConnection(self):
+        self.disconnecting = True
+
+    def unregisterProducer(self):
+        self.producer = None

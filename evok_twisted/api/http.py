@@ -9,6 +9,7 @@ import msgspec
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from evok_twisted.api.origins import Origins
 from evok_twisted.errors import BadValue, EvokError
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -19,7 +20,11 @@ _encode = msgspec.json.encode
 
 
 class BoundedRequest(Request):
-    """A request that keeps no more than ``LARGEST_BODY`` of its body, in memory; a larger one is answered with 413."""
+    """A request as every resource here meets it.
+
+    It has no more than ``LARGEST_BODY`` of body, in memory; a larger one was answered with 413. It comes from no
+    browser, or from a page that may talk to us; any other was answered with 403.
+    """
 
     too_large = False
 
@@ -34,14 +39,31 @@ class BoundedRequest(Request):
             super().handleContentChunk(data)
 
     def process(self) -> None:
+        origin = self.getHeader(b"origin")
         if self.too_large:
             channel = self.channel
             self.setHeader(b"connection", b"close")
-            self.write(failed(self, "TooLarge", f"the body is larger than {LARGEST_BODY} bytes", 413))
-            self.finish()
+            self._end(failed(self, "TooLarge", f"the body is larger than {LARGEST_BODY} bytes", 413))
             channel.loseConnection()
+        elif origin is not None and not self._welcome(origin):
+            message = f"pages of {origin.decode(errors='replace')!r:.100} may not talk to this service"
+            self._end(failed(self, "Forbidden", f"{message}; apis.allowed_origins lets them", 403))
         else:
             super().process()
+
+    def _welcome(self, origin: bytes) -> bool:
+        host = self.getRequestHostname().decode(errors="replace")
+        channel: Any = self.channel
+        origins: Origins = channel.site.origins
+        if not origins.allow(origin.decode(errors="replace"), host):
+            return False
+        self.setHeader(b"access-control-allow-origin", origin)
+        self.setHeader(b"vary", b"Origin")
+        return True
+
+    def _end(self, body: bytes) -> None:
+        self.write(body)
+        self.finish()
 
 
 def json(request: Request, body: bytes, status: int = 200) -> bytes:
@@ -113,7 +135,11 @@ class JsonResource(Resource):
 
     def _options(self, request: Request) -> bytes:
         request.setResponseCode(204)
-        request.setHeader(b"allow", b", ".join(self.allowed(request)))
+        allowed = b", ".join(self.allowed(request))
+        request.setHeader(b"allow", allowed)
+        if request.getHeader(b"origin") is not None:  # a browser asks before it posts JSON from a page of another port
+            request.setHeader(b"access-control-allow-methods", allowed)
+            request.setHeader(b"access-control-allow-headers", b"Content-Type")
         return b""
 
     def _not_allowed(self, request: Request) -> bytes:

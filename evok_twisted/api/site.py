@@ -11,6 +11,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.http import BoundedRequest, JsonResource, NotFound, json
+from evok_twisted.api.origins import Origins
 
 #: Seconds after which an idle HTTP connection is closed.
 IDLE_TIMEOUT = 60
@@ -44,13 +45,17 @@ class Version(JsonResource):
 
 
 class ApiSite(Site):
-    """Serves the resources; requests are not logged, which alone would cost a tenth of a small answer."""
+    """Serves the resources; requests are not logged, which alone would cost a tenth of a small answer.
+
+    :param origins: which web pages may talk to us; by default those of our own host.
+    """
 
     noisy = False
     displayTracebacks = False
 
-    def __init__(self, root: Resource, reactor: IReactorTime) -> None:
+    def __init__(self, root: Resource, reactor: IReactorTime, origins: Origins | None = None) -> None:
         super().__init__(root, timeout=IDLE_TIMEOUT, reactor=reactor, requestFactory=BoundedRequest)
+        self.origins = Origins() if origins is None else origins
 
     def log(self, request: object) -> None:
         """No access log."""

@@ -6,33 +6,14 @@ import json
 import struct
 
 import pytest
-from fakes import Rig
+from fakes import Rig, Transport
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from evok_twisted.api.site import IDLE_TIMEOUT, ApiSite, Root
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
-
-
-@implementer(ITCPTransport)
-class Transport(StringTransport):
-    """As a TCP transport: a protocol can be swapped on it, and aborting it closes it."""
-
-    protocol = None
-
-    def setTcpNoDelay(self, enabled):
-        self.no_delay = enabled
-
-    def loseConnection(self):
-        self.disconnecting = True
-
-    def unregisterProducer(self):
-        self.producer = None
 
 
 class Browser:
