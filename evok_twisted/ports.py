@@ -1,8 +1,7 @@
-"""Ports to listen on: their descriptions, and the service that holds them open."""
+"""Ports to listen on: their descriptions, and the service that holds one open."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -32,7 +31,7 @@ def described(description: str, reactor: Any, where: str, problems: Problems) ->
     return endpoint
 
 
-class Ports(Service):
+class Port(Service):
     """Listens while it runs.
 
     :param what: how to tell, with ``{where}``, what is to be found at a port.
@@ -40,37 +39,36 @@ class Ports(Service):
 
     _log = Logger()
 
-    def __init__(self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory, what: str) -> None:
-        self._endpoints = tuple(endpoints)
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str) -> None:
+        self._endpoint = endpoint
         self._factory = factory
         self._what = what
-        self._ports: list[IListeningPort] = []
+        self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
 
-        :raises SystemExit: a port cannot be had; a service that nobody can reach would only seem to run.
+        :raises SystemExit: the port cannot be had; a service that nobody can reach would only seem to run.
         """
         super().privilegedStartService()
         failures: list[Failure] = []
-        for endpoint in self._endpoints:
-            endpoint.listen(self._factory).addCallback(self._listening).addErrback(failures.append)
-        for failure in failures:
-            self._log.critical("{why}", why=failure.getErrorMessage())
+        self._endpoint.listen(self._factory).addCallback(self._listening).addErrback(failures.append)
         if failures:
+            self._log.critical("{why}", why=failures[0].getErrorMessage())
             raise SystemExit(1)
 
     def _listening(self, port: IListeningPort) -> None:
-        self._ports.append(port)
+        self._port = port
         host: Any = port.getHost()
         where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
         self._log.info("listening: {what}", what=self._what.format(where=where))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        port, self._port = self._port, None
+        return Deferred.fromCoroutine(_close(port))
 
-    async def _stop(self) -> None:
-        ports, self._ports = self._ports, []
-        for port in ports:
-            await maybeDeferred(port.stopListening)
+
+async def _close(port: IListeningPort | None) -> None:
+    if port is not None:
+        await maybeDeferred(port.stopListening)

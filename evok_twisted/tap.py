@@ -33,7 +33,7 @@ from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
-from evok_twisted.ports import Ports, described
+from evok_twisted.ports import Port, described
 from evok_twisted.settings import Problem, Problems
 from evok_twisted.simulator import demo
 
@@ -170,7 +170,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     service = EvokService(unit)
-    Ports(endpoints, _site(unit, options["dialect"], reactor), "ws://{where}/ws").setServiceParent(service)
+    site = _site(unit, options["dialect"], reactor)
+    for scheme, endpoint in endpoints:
+        Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     if simulation is not None:
         simulation.setServiceParent(service)
@@ -179,13 +181,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
 def _endpoints(
     apis: cfg.Apis, ports: Sequence[str], reactor: Any, problems: Problems
-) -> Iterator[IStreamServerEndpoint]:
+) -> Iterator[tuple[str, IStreamServerEndpoint]]:
+    """Where to listen, each with the scheme of its URLs."""
     address = quoteStringArgument(apis.address)
     default = f"tcp:{apis.port}" + (f":interface={address}" if address else "")
     for description in ports or apis.listen or (default,):
         endpoint = described(description, reactor, "--port" if ports else "apis.listen", problems)
         if endpoint is not None:
-            yield endpoint
+            yield "wss" if description.startswith("ssl:") else "ws", endpoint
 
 
 def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:

@@ -418,6 +418,10 @@ def test_a_definition_of_ones_own_makes_circuits(built):
             "modbus_features.1.count: got '0', expected a whole number from 1 to 1024",
         ),
         (
+            "{type: RO, count: 1025, val_reg: 1, val_coil: 0}",
+            "modbus_features.1.count: got '1025', expected a whole number from 1 to 1024",
+        ),
+        (
             "{type: RO, start_index: -1, val_reg: 1, val_coil: 0}",
             "modbus_features.1.start_index: got '-1', expected a whole number from 0",
         ),
@@ -471,7 +475,12 @@ def test_a_definition_of_ones_own_makes_circuits(built):
             "modbus_features.1: no register block reads register 20; the feature is left out",
         ),
         (
-            "{type: REGISTER, count: 100, start_reg: 18}",
+            "{type: REGISTER, count: 10, start_reg: 18}",
+            "modbus_features.1: no register block reads register 20, register 21, register 22, register 23, "
+            "register 24, register 25, register 26, register 27; the feature is left out",
+        ),
+        (
+            "{type: REGISTER, count: 11, start_reg: 18}",
             "modbus_features.1: no register block reads register 20, register 21, register 22, register 23, "
             "register 24, register 25, register 26, register 27, ...; the feature is left out",
         ),
@@ -513,6 +522,25 @@ def test_a_bad_block_is_told_with_its_place_and_costs_itself_alone(built, proble
     circuits, all_told = built(SOUND.replace("modbus_features:", f"  - {block}\nmodbus_features:"))
     assert (circuits, all_told) == (RELAYS, [f"error: made.yaml: {told}"])
     assert problems.fatal == []
+
+
+def test_input_register_0_is_told_from_holding_register_0(built):
+    text = (
+        "{modbus_register_blocks: [{start_reg: 0, count: 1}], modbus_features: [{type: UNIT_REGISTER, value_reg: 0}]}"
+    )
+    told = "error: made.yaml: modbus_features.0: no register block reads input register 0; the feature is left out"
+    assert built(text) == (set(), [told])
+
+
+def test_a_block_is_of_holding_registers_and_read_every_time_unless_told(tmp_path, problems):
+    file = tmp_path / "made.yaml"
+    file.write_text("modbus_register_blocks: [{start_reg: 3, count: 2}]", "utf-8")
+    assert load_definition(file, problems).blocks == (Block(3, 2, 1, False),)
+
+
+@pytest.mark.parametrize("cls", [Block, d.Definition, d.Mode, d.Transformation, *d.FEATURES.values()])
+def test_a_definition_does_not_change(cls):
+    assert cls.__struct_config__.frozen
 
 
 def test_a_block_may_end_with_the_last_register(built):

@@ -53,8 +53,15 @@ class Registers:
         """
         if self._blocks.get(block) == words:
             return ()
+        keys = keys_of(block)
+        changed = self._put(keys, words)
+        if changed:
+            for other in self._blocks:
+                others = keys_of(other)
+                if keys.start < others.stop and others.start < keys.stop:
+                    self._blocks[other] = ()  # what it last brought is no longer what is known
         self._blocks[block] = words
-        return self._put(keys_of(block), words)
+        return changed
 
     def write_through(self, key: int, words: Iterable[int]) -> Sequence[int]:
         """Take words that the slave acknowledged, from ``key`` on; returns as ``store``."""

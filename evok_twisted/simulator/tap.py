@@ -12,7 +12,7 @@ from twisted.python import usage
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
 from evok_twisted.logs import Logger, set_level
-from evok_twisted.ports import Ports, described
+from evok_twisted.ports import Port, described
 from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.life import Life
@@ -68,7 +68,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     factory = SimulatorFactory(boards)
     service = MultiService()
-    Ports([endpoint], factory, "Modbus TCP at {where}").setServiceParent(service)
+    Port(endpoint, factory, "Modbus TCP at {where}").setServiceParent(service)
     for unit, board in sorted(boards.items()):
         _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
     if options["alive"]:

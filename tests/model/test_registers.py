@@ -79,6 +79,17 @@ def test_a_scan_that_finds_the_written_words_is_no_change(registers):
     assert list(registers.store(HOLDING, (1, 9, 3))) == []
 
 
+def test_of_two_blocks_with_a_register_in_common_the_one_that_was_read_last_holds(registers):
+    registers.store(Block(12, 2), (9, 9))
+    assert list(registers.store(HOLDING, (1, 2, 3))) == [12]
+
+
+def test_a_block_that_changes_leaves_the_blocks_beside_it_unchanged(registers):
+    registers.store(Block(13, 2), (8, 9))
+    registers.store(HOLDING, (4, 5, 6))
+    assert list(registers.store(Block(13, 2), (8, 9))) == []
+
+
 @pytest.mark.parametrize(("value", "word"), [(1, 0b1100), (0, 0b1000)])
 def test_a_coil_that_a_register_shows_changes_its_bit_and_no_other(value, word):
     registers = Registers()
@@ -119,8 +130,13 @@ def test_a_write_says_which_keys_it_touches_and_changes_just_these(registers, wr
     assert list(write.apply(registers)) == keys
 
 
+@pytest.mark.parametrize("cls", [WriteCoil, WriteRegister, WriteRegisters])
+def test_a_write_does_not_change(cls):
+    assert cls.__struct_config__.frozen
+
+
 WORD = st.integers(0, 3)
-BLOCKS = (Block(0, 3), Block(3, 2), Block(0, 2, input=True))
+BLOCKS = (Block(0, 3), Block(3, 2), Block(2, 2), Block(0, 2, input=True))
 STEPS = st.one_of(
     st.sampled_from(BLOCKS).flatmap(
         lambda block: st.tuples(st.just(block), st.tuples(*[WORD] * block.count)),

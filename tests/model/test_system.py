@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from evok_twisted.definitions import DataPoints, NvSave, OneWirePower, RawRegisters, UnitRegisters, Watchdog
 from evok_twisted.errors import BadParameter, BadValue
-from evok_twisted.model.device import Device, Plan, State
+from evok_twisted.model.device import Device, Plan, Pulse, State
 from evok_twisted.model.registers import INPUT, Registers, WriteCoil, WriteRegister
 from evok_twisted.model.system import NEVER, DeviceInfo, DeviceInfoState, ModbusSlave, WatchdogState
 
@@ -353,8 +353,8 @@ def all_below(cls):
     return [below for direct in cls.__subclasses__() for below in (direct, *all_below(direct))]
 
 
-@pytest.mark.parametrize("cls", all_below(State), ids=lambda cls: cls.__name__)
-def test_a_state_does_not_change(cls):
+@pytest.mark.parametrize("cls", [Plan, Pulse, *all_below(State)], ids=lambda cls: cls.__name__)
+def test_a_state_or_a_plan_does_not_change(cls):
     assert cls.__struct_config__.frozen
 
 
