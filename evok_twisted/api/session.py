@@ -16,6 +16,7 @@ from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
 from evok_twisted.logs import Logger
+from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
 
@@ -74,14 +75,14 @@ class Session:
             return  # clients send lone spaces, numbers and lists; none of them can have an id
         given = message.get("id")
         if "id" in message and not _is_id(given):
-            self._log.debug("{peer}: an id is text or a number, got {given!r:.60}", peer=self._peer, given=given)
+            self._log.debug("{peer}: an id is text or a number, got {given}", peer=self._peer, given=shown(given))
             return
         command = message.get("cmd")
         handler = self._handlers.get(command) if isinstance(command, str) else None
         try:
             if handler is None:
                 known = ", ".join(self._handlers)
-                raise UnknownCommand(f"there is no command {command!r:.60}; known are {known}")  # noqa: TRY301
+                raise UnknownCommand(f"there is no command {shown(command)}; known are {known}")  # noqa: TRY301
             handler(self, message)
         except EvokError as error:
             self._fail(given, error)
@@ -98,7 +99,7 @@ class Session:
             self._send(b'{"id":%b,"success":false,"error":%b}' % (_encode(given), _encode(told)))
 
     def _went_wrong(self, failure: Failure, message: Mapping[str, Any]) -> None:
-        self._log.failure("{peer}: {message!r:.300}", failure, peer=self._peer, message=message)
+        self._log.failure("{peer}: {message}", failure, peer=self._peer, message=shown(message))
         self._fail(message.get("id"), EvokError("something went wrong in the service; its log says more"))
 
     def _all(self, message: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit
 from evok_twisted.model import aliases
+from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
 
@@ -51,7 +52,7 @@ class Registry:
         if isinstance(circuit, int) and not isinstance(circuit, bool):
             circuit = str(circuit)
         if not isinstance(circuit, str):
-            raise BadValue(f"circuit: got {circuit!r:.60}, expected the name of a circuit, as text")
+            raise BadValue(f"circuit: got {shown(circuit)}, expected the name of a circuit, as text")
         index = self._by_circuit[dialect]
         for kind in kinds:
             if (kind, circuit) in index:
@@ -59,7 +60,7 @@ class Registry:
         device = self._by_alias.get(aliases.bare(circuit))
         if device is not None and device.kind in kinds:
             return device
-        raise UnknownCircuit(f"{name} has no circuit or alias {circuit!r:.60}{self._hint(kinds)}")
+        raise UnknownCircuit(f"{name} has no circuit or alias {shown(circuit)}{self._hint(kinds)}")
 
     def _hint(self, kinds: tuple[str, ...]) -> str:
         circuits = [device.circuit for kind in kinds for device in self._by_kind[kind]]

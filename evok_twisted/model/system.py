@@ -137,7 +137,8 @@ class DataPoint(Device):
         of = self._feature
         value: float | None = decode((registers[key] for key in self._keys), of.datatype)
         if value is not None and (of.factor != 1 or of.offset):
-            value = value * of.factor + of.offset
+            # to ten digits: 57 x 0.01 is 0.57 to everybody but a float
+            value = float(f"{value * of.factor + of.offset:.10g}")
         if value is not None and not abs(value) < float("inf"):
             value = None  # NaN and infinity are no numbers to a client, and NaN would be a change on every scan
         valid = UNSET if self._valid is None else bool(registers[self._valid[0]] & self._valid[1])

@@ -189,6 +189,18 @@ def test_deep_nesting_is_refused(talk):
     assert reply["success"] is False
 
 
+@pytest.mark.parametrize("key", ["cmd", "dev", "circuit", "devices", "debounce"])
+def test_what_cannot_even_be_shown_is_refused(talk, key):
+    deep = b"[" * 900 + b"]" * 900
+    message = {"cmd": "set", "dev": "input", "circuit": "1_01", "id": 1}
+    if key == "devices":
+        message = {"cmd": "filter", "id": 1}
+    rest = b"".join(b',"%b":"%b"' % (k.encode(), str(v).encode()) for k, v in message.items() if k != key)
+    (reply,) = talk.say(b'{"%b":%b%b}' % (key.encode(), deep, rest))
+    assert (reply["id"], reply["success"]) == ("1", False)
+    assert reply["error"]["code"] != "error"
+
+
 def test_a_bug_in_the_service_is_told_and_logged(talk, log):
     talk.rig.registry.find = lambda *_: 1 / 0
     (reply,) = talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": 1})

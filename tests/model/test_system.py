@@ -12,7 +12,7 @@ from evok_twisted.definitions import DataPoints, NvSave, OneWirePower, RawRegist
 from evok_twisted.errors import BadParameter, BadValue
 from evok_twisted.model.device import Device, Plan, Pulse, State
 from evok_twisted.model.registers import INPUT, Registers, WriteCoil, WriteRegister
-from evok_twisted.model.system import NEVER, DeviceInfo, DeviceInfoState, ModbusSlave, WatchdogState
+from evok_twisted.model.system import NEVER, DataPoint, DeviceInfo, DeviceInfoState, ModbusSlave, WatchdogState
 
 # Watchdogs
 
@@ -420,3 +420,12 @@ def test_a_device_of_no_kind_of_its_own_shows_its_blank_state_and_plans_nothing(
 def test_a_device_has_the_name_and_the_number_of_its_board(main, kind):
     devices = [device for device in main.devices.values() if device.kind == kind]
     assert {(device.group, device.number) for device in devices} == {("1", 2)}
+
+
+@pytest.mark.parametrize(("word", "value"), [(57, 0.57), (2153, 21.53), (1, 0.01)])
+def test_a_scaled_data_point_shows_no_noise_of_floats(word, value):
+    point = DataPoint("G", 2, DataPoints(value_reg=0, factor=0.01), 0)
+    registers = Registers()
+    registers.write_through(0, [word])
+    point.refresh(registers)
+    assert point.state.value == value
