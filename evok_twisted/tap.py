@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -149,6 +150,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 -- importing it installs it
+
+        _keep_time(reactor)
     problems = Problems()
     simulation: IService | None = None
     config: cfg.Config | None
@@ -240,6 +243,15 @@ class EvokService(MultiService):
             scanner.stop()
         await super().stopService()
         _log.info("evok stopped")
+
+
+def _keep_time(reactor: Any) -> None:
+    """Let the reactor's timers run on a clock that only goes forward.
+
+    Its own is the time of day. That jumps when a unit without a battery learns the date from the network: back, and
+    every scan, timeout and pulse would stand still until it has caught up; ahead, and all of them would end at once.
+    """
+    reactor.seconds = time.monotonic
 
 
 def _stop_on_signals(reactor: Any) -> None:

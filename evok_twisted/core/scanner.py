@@ -103,6 +103,8 @@ class Scanner:
         slave = self.slave
         asked = tuple(blocks)
         poll = _Poll(len(asked), slave.online)
+        if not asked:
+            poll.done.callback(None)
         for block in asked:
             writes = slave.acknowledged(block)
             answer = slave.bus.read(slave.unit, block)
@@ -144,8 +146,15 @@ class Scanner:
         if bug is not None:
             self._log.failure("scan of {slave!r}", bug, slave=self.slave)
         poll.missing -= 1
-        if poll.missing:
-            return
+        if poll.missing == 0:
+            try:
+                self._finish(poll)
+            except Exception:
+                self._log.failure("end of a scan of {slave!r}", slave=self.slave)
+            finally:
+                poll.done.callback(None)  # whatever it was: the next tick waits for this
+
+    def _finish(self, poll: _Poll) -> None:
         slave = self.slave
         if poll.heard:
             slave.heard()
@@ -156,7 +165,6 @@ class Scanner:
         self._events.publish(poll.changed)
         if poll.heard and not poll.was_online:
             self.read_soon(self._dirty)
-        poll.done.callback(None)
 
 
 class _Poll:

@@ -122,6 +122,26 @@ def test_an_unexpected_error_is_logged_and_the_scan_goes_on(rig, log):
     assert rig.device("di", "1_01").state.value == 1
 
 
+def test_an_unexpected_error_at_the_end_of_a_scan_is_logged_and_the_scan_goes_on(rig, log):
+    heard = rig.slave.heard
+    rig.slave.heard = lambda: 1 / 0
+    ticks(rig, 1)
+    log.expected("division by zero")
+    rig.slave.heard = heard
+    rig.bus.words[0] = 1
+    ticks(rig, 1)
+    assert rig.device("di", "1_01").state.value == 1
+
+
+def test_a_slave_without_blocks_is_asked_nothing(clock):
+    rig = Rig(clock)
+    rig.slave.blocks = ()
+    rig.scanner._dirty.clear()
+    rig.scanner.start()
+    ticks(rig, 5)
+    assert rig.bus.read_log == []
+
+
 def test_a_refused_block_costs_its_devices_only_and_is_logged_once(rig, log):
     rig.bus.answering = False
     for value in (1, 0, 1):

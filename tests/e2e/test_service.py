@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -203,3 +205,13 @@ def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, confi
         assert time.monotonic() < deadline
     assert value == 0
     ws.close()
+
+
+def test_its_timers_do_not_depend_on_the_time_of_day():
+    program = (
+        "import time; from twisted.internet import reactor; from evok_twisted import tap; "
+        "options = tap.Options(); options.parseOptions(['--demo']); tap.makeService(options); "
+        "print(abs(reactor.seconds() - time.monotonic()) < 1, abs(reactor.seconds() - time.time()) > 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "True True\n"
