@@ -55,9 +55,10 @@ class Commands:
             raise BadParameter(f"{device!r}: there is nothing to set; allowed are {allowed}")
         wanted = {key: value for key, value in parameters.items() if key != "alias"}
         writer = self._writers.get(device.group)
-        parse(device.parameters, wanted)
-        if wanted and writer is not None:
+        if writer is not None:
             writer.check(device, wanted)
+        else:
+            parse(device.parameters, wanted)  # what nobody writes to takes an alias only, and says so
         before = device.alias
         renamed = "alias" in parameters and self._registry.rename(device, parameters["alias"])
         if wanted and writer is not None:
@@ -151,9 +152,10 @@ class SlaveWriter:
 
         :raises EvokError: as ``Device.plan``; ``Offline`` when the slave cannot be reached.
         """
-        if not self._slave.online:
-            raise Offline(f"{device!r}: {self._slave!r} is offline")
-        self._plan(device, parameters)
+        if parameters:
+            self._plan(device, parameters)
+            if not self._slave.online:
+                raise Offline(f"{device!r}: {self._slave!r} is offline")
 
     def _plan(self, device: Device, parameters: Mapping[str, Any]) -> Plan:
         try:
