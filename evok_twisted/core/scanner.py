@@ -90,7 +90,12 @@ class Scanner:
                 return None
             return self._poll(self.slave.blocks[:1])
         if self._periodic:
-            due = [block for block in self.slave.blocks if ticks % block.frequency == 0 or block in self._dirty]
+            # slow blocks take turns, of one slave and of several, so that no tick has to wait for all of them
+            due = [
+                block
+                for n, block in enumerate(self.slave.blocks, self.slave.unit)
+                if (ticks + n) % block.frequency == 0 or block in self._dirty
+            ]
         else:
             due = [block for block in self.slave.blocks if block in self._dirty]
         return self._poll(due) if due else None

@@ -50,6 +50,15 @@ def test_a_block_is_read_at_its_frequency(rig):
     assert read == {block: 100 // block.frequency for block in rig.slave.blocks}
 
 
+def test_slow_blocks_take_turns(rig):
+    most = 0
+    for _ in range(50):
+        rig.bus.read_log.clear()
+        ticks(rig, 1)
+        most = max(most, len([block for block in rig.bus.read_log if block.frequency > 1]))
+    assert most == 1
+
+
 def test_all_due_blocks_are_asked_for_at_once(rig):
     rig.bus.answering = False
     ticks(rig, 10)
