@@ -13,8 +13,9 @@ run: $(VENV)/installed
 
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
-	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --fail-under=95 | tail -n 1 | \
-		sed 's/^TOTAL/Branch coverage of model and core:/'
+	@echo 'Branch coverage of model and core:'
+	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --format=total
+	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --fail-under=95 >/dev/null
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

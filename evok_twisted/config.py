@@ -76,9 +76,7 @@ class DeviceSettings(Settings, frozen=True, kw_only=True):
 
     slave_id: SlaveId
     model: Annotated[str, Meta(min_length=1, description="a model such as 00 or xS51")]
-    scan_frequency: Annotated[
-        float, Meta(gt=0, le=1000, description="scans a second, more than 0 and at most 1000")
-    ] = 50.0
+    scan_frequency: Annotated[float, Meta(ge=0.001, le=1000, description="scans a second, from 0.001 to 1000")] = 50.0
     scan_enabled: bool = True
     enabled: bool = True
     device_info: DeviceInfoSettings | None = None

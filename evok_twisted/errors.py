@@ -11,6 +11,9 @@ from typing import ClassVar
 class EvokError(Exception):
     """Anything that went wrong and has a name; ``str()`` of it is a sentence for people."""
 
+    #: whether something may have reached the hardware all the same
+    sent = False
+
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     rpc: ClassVar[int] = -32000

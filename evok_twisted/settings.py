@@ -23,6 +23,10 @@ T = TypeVar("T")
 
 _WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z")
+
+#: Values that a file may have, aliases written out.
+MOST_NODES = 100_000
+
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -116,6 +120,13 @@ def load_yaml(path: Path) -> Any:
         raise ConfigError(f"{place}{error.problem}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"is not YAML: {error}") from error
+    nodes, count = [loaded], 0
+    while nodes:
+        node = nodes.pop()
+        nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        count += 1
+        if count > MOST_NODES:
+            raise ConfigError(f"has more than {MOST_NODES} values; does an alias (*name) contain itself?")
     return {} if loaded is None or loaded == "" else loaded
 
 

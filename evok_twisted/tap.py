@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import HostnameEndpoint, quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
@@ -237,8 +237,7 @@ class EvokService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for writer in self._unit.writers:
-            await writer.stop()
+        await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
         for scanner in self._unit.scanners:
             scanner.stop()
         await super().stopService()

@@ -341,3 +341,13 @@ def test_the_boards_in_the_commented_example_have_no_problem(load):
     loaded = load("\n".join(line.removeprefix("#") for line in lines[begin:]))
     assert loaded.problems.found == []
     assert [board.name for bus in loaded.config.buses for board in bus.boards] == ["1", "2", "3", "xS51"]
+
+
+@pytest.mark.parametrize(
+    "text", ["comm_channels: &x {LOCAL: *x}", "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+        f"{key}: &{key} [{','.join([f'*{last}'] * 10)}]\n" for last, key in zip("abcdef", "bcdefg", strict=True))]
+)  # fmt: skip
+def test_a_file_that_contains_itself_or_grows_without_end_is_refused(load, text):
+    loaded = load(text)
+    assert loaded.config is None
+    assert "more than 100000 values" in loaded.errors[0]

@@ -713,3 +713,13 @@ def test_what_is_no_file_is_no_definition(directories, problems, make):
     make(directories[0] / "08.yaml")
     with pytest.raises(ConfigError):
         Definitions(directories, problems).get("08")
+
+
+def test_coils_beyond_the_last_address_cost_their_feature(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        "modbus_register_blocks: [{start_reg: 0, count: 1}]\n"
+        "modbus_features: [{type: RO, count: 16, val_reg: 0, val_coil: 65530}]\n"
+    )
+    problems = Problems()
+    assert build(load_definition(tmp_path / "x.yaml", problems), "1", 1, problems) == []
+    assert "beyond coil 65535" in str(problems.errors[0])

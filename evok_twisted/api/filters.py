@@ -14,6 +14,10 @@ from evok_twisted.model.kinds import KINDS, Dialect, named
 #: Words for "everything", which is every kind but those that are sent on request only.
 EVERYTHING = ("default", "all")
 
+#: Bounds of one filter: every pattern is tried on every change.
+MOST_NAMES = 256
+LONGEST_NAME = 160
+
 
 class Filter(msgspec.Struct, frozen=True):
     """Kinds, whole or narrowed by a pattern for the circuit or the alias (``*`` and ``?`` as in file names)."""
@@ -45,6 +49,8 @@ def parse_filter(devices: object, dialect: Dialect) -> tuple[Filter, list[str]]:
     names = [devices] if isinstance(devices, str) else devices
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise BadValue('devices: expected a list of kinds, such as ["relay", "ai"]')
+    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in names):
+        raise BadValue(f"devices: expected at most {MOST_NAMES} names of at most {LONGEST_NAME} characters")
     kinds: set[str] = set()
     patterns: set[tuple[str, str]] = set()
     unknown: list[str] = []

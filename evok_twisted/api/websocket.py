@@ -107,7 +107,7 @@ class Connection(WebSocketServerProtocol):
         """Take a prepared message: the ``Client`` of a ``Hub``."""
         if self.evok_stalled:
             self.evok_missed.update(dict.fromkeys(devices))
-        else:
+        elif self.state == self.STATE_OPEN:
             self.sendPreparedMessage(message)
 
     # The transport tells whether the client reads.
@@ -160,6 +160,7 @@ class ConnectionFactory(WebSocketServerFactory):
             maxConnections=max_clients,
             maxMessagePayloadSize=max_message_size,
             maxFramePayloadSize=max_message_size,
+            closeHandshakeTimeout=5,
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from typing import cast
 
@@ -63,6 +64,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._in_flight: dict[int, _Request] = {}  # by transaction, the oldest first
         self._watch: IDelayedCall | None = None
         self._silent = 0
+        self._heard = 0.0
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
@@ -95,9 +97,14 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             while self._transaction in self._in_flight:
                 self._transaction = self._transaction % 0xFFFF + 1
             request.pdu.transaction_id = self._transaction
+            try:
+                frame = self._framing.encode(request.pdu)
+            except (ValueError, struct.error) as error:
+                request.answer.errback(BadAnswer(f"there is no such request: {error}"))
+                continue
             request.sent = self._clock.seconds()
             self._in_flight[self._transaction] = request
-            self.transport.write(self._framing.encode(request.pdu))
+            self.transport.write(frame)
         if self._watch is None and self._in_flight:
             self._watch_oldest()
 
@@ -110,10 +117,16 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     def _expire(self) -> None:
         self._watch = None
         now = self._clock.seconds()
+        stuck = False
         late = [t for t, request in self._in_flight.items() if (request.sent or 0.0) + self._timeout <= now]
         for transaction in late:
             request = self._in_flight.pop(transaction)
-            request.answer.errback(Timeout(f"no answer within {self._timeout:g} s"))
+            if request.pdu.function_code in WRITES and (request.sent or 0.0) >= self._heard:
+                # nothing came back since: the write may still lie in a buffer, and must not arrive later
+                stuck = True
+            request.answer.errback(_sent(Timeout(f"no answer within {self._timeout:g} s")))
+        if stuck:
+            return self._give_up("a write was not answered")
         if late:
             self._silent += 1
             if self._framing.partial:
@@ -133,6 +146,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def dataReceived(self, data: bytes) -> None:
         self._silent = 0
+        self._heard = self._clock.seconds()
         try:
             for transaction, unit, pdu in self._framing.feed(data):
                 request = self._in_flight.get(transaction)
@@ -152,12 +166,12 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         try:
             check(request.pdu, pdu)
         except BadAnswer as error:
-            request.answer.errback(error)
+            request.answer.errback(_sent(error))
             return
         assert pdu is not None
         code = exception_of(pdu)
         if code in SILENT:
-            request.answer.errback(Timeout(f"the gateway had no answer: {exception_name(code)}"))
+            request.answer.errback(_sent(Timeout(f"the gateway had no answer: {exception_name(code)}")))
         elif code:
             request.answer.errback(Refused(f"refused: {exception_name(code)}", code))
         else:
@@ -174,4 +188,10 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         for requests in (self._in_flight, self._writes, self._reads):
             requests.clear()
         for request in pending:
-            request.answer.errback(error)
+            told = type(error)(str(error))
+            request.answer.errback(told if request.sent is None else _sent(told))
+
+
+def _sent(error: EvokError) -> EvokError:
+    error.sent = True
+    return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -13,7 +14,17 @@ from twisted.python.failure import Failure
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
-from evok_twisted.errors import BadAnswer, BadParameter, Busy, EvokError, Offline, Refused, Superseded, Timeout
+from evok_twisted.errors import (
+    BadAnswer,
+    BadParameter,
+    Busy,
+    Conflict,
+    EvokError,
+    Offline,
+    Refused,
+    Superseded,
+    Timeout,
+)
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device, Plan, Pulse
@@ -61,12 +72,15 @@ class Commands:
             parse(device.parameters, wanted)  # what nobody writes to takes an alias only, and says so
         before = device.alias
         renamed = "alias" in parameters and self._registry.rename(device, parameters["alias"])
+        given = device.alias
         if wanted and writer is not None:
             try:
                 await writer.submit(device, wanted, replaceable="alias" not in parameters)
             except EvokError as error:
-                if renamed and device.alias == parameters["alias"]:
-                    self._registry.rename(device, before)
+                if renamed and device.alias == given:
+                    with suppress(Conflict):  # somebody has taken the old one meanwhile; then there is none
+                        self._registry.rename(device, "")
+                        self._registry.rename(device, before)
                 self._tell(device, error)
                 raise
             self._tell(device, None)
@@ -106,6 +120,8 @@ class _Job:
     def replaces(self, older: _Job) -> bool:
         """Whether nothing of ``older`` would be missed if only this one were done."""
         kept = older.parameters.keys() - {"timeout"}
+        if "reset" in kept:
+            return False  # what is done once is done, whatever comes after
         return older.replaceable and self.device is older.device and kept <= self.parameters.keys()
 
 
@@ -144,6 +160,8 @@ class SlaveWriter:
         self._limit = limit
         self._waiting: deque[_Job] = deque()
         self._busy = False
+        self._stopping = False
+        self._current: Deferred[None] | None = None
         self._pulses: dict[Device, _Running] = {}
         self._slave.watch(self._slave_turned)
 
@@ -179,6 +197,8 @@ class SlaveWriter:
         deadline = self._clock.seconds() + self._slave.bus.write_timeout
         job = _Job(device, parameters, deadline, replaceable and pulse is None, pulse)
         if pulse is None:
+            if self._stopping:
+                raise Offline(f"{device!r}: the service is stopping")
             for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
                 self._waiting.remove(older)
                 self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
@@ -216,10 +236,11 @@ class SlaveWriter:
             job.expiry.cancel()
             job.expiry = None
         self._busy = True
-        Deferred.fromCoroutine(self._run(job)).addBoth(self._ran, job)
+        self._current = Deferred.fromCoroutine(self._run(job)).addBoth(self._ran, job)
 
     def _ran(self, result: Any, job: _Job) -> None:
         self._busy = False
+        self._current = None
         job.done.callback(result)  # a Failure becomes the job's failure
         self._next()
 
@@ -232,7 +253,14 @@ class SlaveWriter:
         deadline = job.deadline
         try:
             for write in plan.writes:
-                await slave.bus.write(slave.unit, write, deadline)
+                try:
+                    await slave.bus.write(slave.unit, write, deadline)
+                except EvokError as error:
+                    # it may have happened: where the pulse would only put back what was, it does so in any case
+                    back = plan.pulse is not None and getattr(device.state, "value", None) == plan.pulse.value
+                    if back and error.sent and not isinstance(error, Refused) and write is plan.writes[0]:
+                        self._renew_pulse(device, plan.pulse)
+                    raise
                 # what has begun is finished: a deadline in the middle would leave it half done
                 deadline = self._clock.seconds() + slave.bus.timeout
                 changed.update(dict.fromkeys(slave.acknowledge(write)))
@@ -289,7 +317,10 @@ class SlaveWriter:
 
         Takes as long as a command may take, at most.
         """
+        self._stopping = True
         self._slave_turned(False)
+        if self._current is not None:
+            await DeferredList([self._current])  # it may begin a pulse yet
         for running in self._pulses.values():
             running.cancel()
         if self._slave.online:

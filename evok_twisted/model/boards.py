@@ -41,7 +41,12 @@ def build(definition: d.Definition, name: str, number: int, problems: Problems) 
     for path, feature in definition.features:
         circuits = [_MAKERS[type(feature)](name, number, feature, n) for n in range(feature.count)]
         missing = sorted(set().union(*(device.needs for device in circuits)) - read)
-        if missing:
+        coil = getattr(feature, "val_coil", None)
+        if coil is not None and coil + feature.count > 0x10000:
+            problems.error(
+                definition.file, path, f"val_coil {coil} and {feature.count} circuits go beyond coil 65535", fatal=False
+            )
+        elif missing:
             registers = ", ".join(_spelt(key) for key in missing[:8]) + (", ..." if len(missing) > 8 else "")
             problems.error(
                 definition.file, path, f"no register block reads {registers}; the feature is left out", fatal=False

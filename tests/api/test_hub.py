@@ -162,3 +162,9 @@ def test_a_filter_with_no_name_that_is_known_is_refused():
 
 def test_a_single_name_is_a_list_of_one():
     assert parse_filter("led", "classic") == (wanted("led"), [])
+
+
+@pytest.mark.parametrize("devices", [[f"input/{n}" for n in range(257)], ["input/" + "*" * 200]])
+def test_a_filter_has_bounds(devices):
+    with pytest.raises(BadValue, match="at most"):
+        parse_filter(devices, "classic")

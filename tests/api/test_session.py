@@ -162,6 +162,14 @@ def test_what_is_no_object_is_passed_over(talk, payload):
     assert talk.say({"cmd": "all"}) != []
 
 
+@pytest.mark.parametrize(
+    "payload", [b'{"id":"\\ud800","cmd":"all"}', b'{"id":NaN,"cmd":"all"}', b'{"id":1e999,"cmd":"all"}']
+)
+def test_an_id_that_could_not_come_back_as_it_was_gets_no_reply(talk, payload):
+    assert talk.say(payload) == []
+    assert len(talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": 1})) == 1
+
+
 @pytest.mark.parametrize("given", [None, {"a": 1}, [1], True])
 def test_an_id_that_is_none_gets_no_reply_and_nothing_is_done(talk, given):
     assert talk.say({"cmd": "set", "dev": "output", "circuit": "1_01", "value": 1, "id": given}) == []

@@ -199,6 +199,13 @@ def test_a_message_that_is_too_large_closes_the_connection_with_1009(browser):
     assert (opcode, struct.unpack(">H", payload[:2])[0]) == (8, 1009)
 
 
+def test_nothing_follows_the_close_frame(browser):
+    browser.open().say(b'{"id":1,"cmd":"' + b"x" * 65536 + b'"}')
+    browser.frames()
+    browser.change(r0=1)
+    assert browser.frames() == []
+
+
 def test_the_largest_message_is_taken(browser):
     browser.open().say(b'{"id":1,"cmd":"' + b"x" * (65536 - 17) + b'"}')
     assert [opcode for opcode, _ in browser.frames()] == [1]

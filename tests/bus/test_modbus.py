@@ -321,3 +321,40 @@ def test_whatever_comes_back_every_request_ends_once_and_no_wrong_value_comes_th
     server.lose()
     outcome = held(done)
     assert isinstance(outcome, EvokError) or len(outcome.registers) == 2
+
+
+def test_a_write_that_nothing_answered_drops_the_connection_so_that_it_cannot_arrive_later():
+    server = Server()
+    done = server.protocol.write_coil(0, True, device_id=1)
+    server.clock.advance(1.1)
+    error = held(done)
+    assert (type(error), error.sent) == (Timeout, True)
+    assert server.transport.disconnecting
+
+
+def test_a_write_to_a_mute_slave_among_others_that_answer_leaves_the_connection():
+    server = Server()
+    server.protocol.write_coil(0, True, device_id=2).addErrback(lambda _: None)
+    server.requests()
+    server.clock.advance(0.5)
+    read = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    server.send(answer(server.requests()[0], 5))
+    server.clock.advance(0.6)
+    assert words(read) == [5]
+    assert not server.transport.disconnecting
+
+
+def test_a_request_that_cannot_be_made_fails_alone():
+    server = Server(pipeline=1)
+    wrong = server.protocol.write_coil(65536, True, device_id=1)
+    assert type(held(wrong)) is BadAnswer
+    done = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    server.send(answer(server.requests()[0], 5))
+    assert words(done) == [5]
+
+
+def test_what_was_lost_with_the_connection_says_whether_it_was_sent():
+    server = Server(pipeline=1)
+    sent, waiting = (server.protocol.write_coil(n, True, device_id=1) for n in (0, 1))
+    server.lose()
+    assert (held(sent).sent, held(waiting).sent) == (True, False)

@@ -477,3 +477,62 @@ def test_stop_says_which_pulse_it_could_not_end(rig, log):
     assert Deferred.fromCoroutine(rig.writer.stop()).called
     assert [text for text in log.texts("error") if "do 1_01" in text and "before the stop" in text] != []
     rig.clock.advance(100)
+
+
+def test_a_set_while_the_service_stops_is_refused(rig):
+    Deferred.fromCoroutine(rig.writer.stop())
+    assert type(result(rig.set("relay", "1_01", value=1, timeout=5))) is Offline
+    assert rig.bus.written == []
+
+
+def test_a_pulse_that_begins_while_the_service_stops_is_put_back_too(rig):
+    rig.bus.answering = False
+    begun = rig.set("relay", "1_01", value=1, timeout=60)
+    stopped = Deferred.fromCoroutine(rig.writer.stop())
+    while pending(stopped):
+        rig.bus.answer()
+    assert not isinstance(result(begun), EvokError)
+    assert rig.device("relay", "1_01").state.value == 0
+
+
+def lost(error):
+    error.sent = True
+    return error
+
+
+def test_a_pulse_whose_acknowledgement_is_lost_is_put_back(rig):
+    rig.bus.answering = False
+    done = rig.set("relay", "1_01", value=1, timeout=5)
+    what, answer = rig.bus.asked.pop(0)
+    rig.bus.perform(what)
+    answer.errback(lost(Timeout("no answer within 1 s")))
+    assert type(result(done)) is Timeout
+    rig.bus.answering = True
+    rig.bus.answer_all()
+    assert rig.device("relay", "1_01").state.value == 1
+    rig.clock.advance(5)
+    assert rig.device("relay", "1_01").state.value == 0
+
+
+def test_a_pulse_that_was_never_sent_does_nothing_later(rig):
+    rig.bus.refusing = Timeout("could not be sent in time")
+    result(rig.set("relay", "1_01", value=1, timeout=5))
+    rig.bus.refusing = None
+    rig.clock.advance(10)
+    assert rig.bus.written == []
+
+
+def test_a_numeric_alias_of_a_set_that_fails_is_taken_back(rig):
+    rig.bus.refusing = Refused("refused", 4)
+    result(rig.set("relay", "1_01", value=1, alias=7))
+    assert rig.device("relay", "1_01").alias == ""
+
+
+def test_a_reset_that_waits_is_not_replaced(rig):
+    rig.bus.answering = False
+    rig.set("led", "1_01", value=1)
+    reset, later = rig.set("wd", "1_01", reset=1), rig.set("wd", "1_01", reset=0)
+    while pending(later):
+        rig.bus.answer()
+    assert not isinstance(result(reset), EvokError)
+    assert WriteCoil(1002, 1) in rig.bus.written
