@@ -284,6 +284,12 @@ class _Buses:
             self._board(key, device, f"{path}.devices.{key}", serial=cls is ModbusRtuSettings)
             for key, device in (devices.items() if isinstance(devices, dict) else ())
         ]
+        units: dict[int, str] = {}
+        for board in boards:
+            if board is not None and units.setdefault(board.settings.slave_id, board.name) != board.name:
+                other = units[board.settings.slave_id]
+                message = f"the slave-id {board.settings.slave_id} is that of the device {other} too"
+                self._reader.warning(f"{path}.devices.{board.name}.slave-id", message)
         if settings is None:
             return None
         return Bus(name, settings, tuple(board for board in boards if board is not None))

@@ -351,3 +351,9 @@ def test_a_file_that_contains_itself_or_grows_without_end_is_refused(load, text)
     loaded = load(text)
     assert loaded.config is None
     assert "more than 100000 values" in loaded.errors[0]
+
+
+def test_two_devices_with_one_slave_id_on_one_bus_are_warned_of(load):
+    loaded = load(bus(a="{slave-id: 5, model: 00}", b="{slave-id: 5, model: 13}"))
+    assert loaded.errors == []
+    assert loaded.warnings == ["comm_channels.A.devices.b.slave-id: the slave-id 5 is that of the device a too"]
