@@ -97,7 +97,8 @@ class Connection(WebSocketServerProtocol):
     def evok_send(self, payload: bytes) -> None:
         """Send one message, if the client is still there."""
         if self.state == self.STATE_OPEN:
-            self.sendMessage(payload)
+            # prepared, for the limit of what a client may send would hold for what it is sent in sendMessage
+            self.sendPreparedMessage(self.factory.prepareMessage(payload))
 
     def evok_listen(self, wanted: Filter) -> None:
         """Hear from now on what ``wanted`` accepts."""

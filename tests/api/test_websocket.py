@@ -292,3 +292,19 @@ def test_what_is_here_is_told_at_the_root(browser):
 def test_a_path_that_is_not_there_is_a_404(browser):
     browser.send(b"GET /nope HTTP/1.1\r\nHost: plc\r\n\r\n")
     assert browser.transport.value().startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("message", [{"cmd": "all"}, {"cmd": "all", "id": 1}])
+def test_the_limit_of_messages_holds_for_what_clients_send_only(clock, message):
+    browser = Browser(Rig(clock).start(), clock, max_message_size=200).open()
+    browser.say(message)
+    (answer,) = browser.messages()
+    assert len(json.dumps(answer)) > 200
+
+
+def test_an_answer_of_more_than_64_kib_arrives_whole(browser):
+    given = "x" * 65400
+    browser.open().say({"cmd": "all", "id": given})
+    (answer,) = browser.messages()
+    assert answer["id"] == given
+    assert len(answer["result"]) == len(list(browser.rig.registry))
