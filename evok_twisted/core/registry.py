@@ -60,10 +60,10 @@ class Registry:
         device = self._by_alias.get(aliases.bare(circuit))
         if device is not None and device.kind in kinds:
             return device
-        raise UnknownCircuit(f"{name} has no circuit or alias {shown(circuit)}{self._hint(kinds)}")
+        raise UnknownCircuit(f"{name} has no circuit or alias {shown(circuit)}{self._hint(kinds, dialect)}")
 
-    def _hint(self, kinds: tuple[str, ...]) -> str:
-        circuits = [device.circuit for kind in kinds for device in self._by_kind[kind]]
+    def _hint(self, kinds: tuple[str, ...], dialect: Dialect) -> str:
+        circuits = [device.circuit_in(dialect) for kind in kinds for device in self._by_kind[kind]]
         if not circuits:
             return "; there are no circuits of that kind"
         return "; there are " + ", ".join(circuits[:8]) + (", ..." if len(circuits) > 8 else "")
