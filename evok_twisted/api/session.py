@@ -159,7 +159,8 @@ def _is_id(value: object) -> bool:
 def _id_of_garbage(payload: bytes) -> Id | None:
     """The id in what msgspec does not take for JSON, where it can be made out."""
     try:
-        message = json.loads(payload)  # takes NaN and Infinity, which are no JSON but clear enough
+        # takes NaN, Infinity and numbers of any length, which msgspec does not
+        message = json.loads(payload, parse_int=lambda text: int(text) if len(text) < 20 else float(text))
     except (ValueError, RecursionError):
         found = _LEADING_ID.match(payload)
         message = {"id": msgspec.json.decode(found[1])} if found else None

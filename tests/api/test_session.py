@@ -182,6 +182,7 @@ def test_an_id_that_is_none_gets_no_reply_and_nothing_is_done(talk, given):
         (b'{"cmd":"set","dev":"ao","circuit":"1_01","value":NaN,"id":7}', 7),
         (b'{"cmd":"set","dev":"ao","circuit":"1_01","value":-Infinity,"id":"x"}', "x"),
         (b'{"id": 12, "cmd": "set", "value": ', 12),
+        (b'{"cmd":"set","dev":"ao","circuit":"1_01","value":' + b"9" * 5000 + b',"id":3}', 3),
         (b'{"id":"door","cmd":}', "door"),
     ],
 )
