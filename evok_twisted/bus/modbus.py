@@ -141,7 +141,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def _give_up(self, why: str) -> None:
         self._log.debug("dropping the connection: {why}", why=why)
-        self._fail_all(Offline(f"the connection was dropped: {why}"))
+        self._fail_all(f"the connection was dropped: {why}")
         cast(ITCPTransport, self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -178,18 +178,18 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             request.answer.callback(pdu)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._fail_all(Offline(f"the connection was lost: {reason.getErrorMessage()}"))
+        self._fail_all(f"the connection was lost: {reason.getErrorMessage()}")
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
 
-    def _fail_all(self, error: EvokError) -> None:
+    def _fail_all(self, why: str) -> None:
         pending = [*self._in_flight.values(), *self._writes, *self._reads]
         for requests in (self._in_flight, self._writes, self._reads):
             requests.clear()
         for request in pending:
-            told = type(error)(str(error))
-            request.answer.errback(told if request.sent is None else _sent(told))
+            error = Offline(why)
+            request.answer.errback(error if request.sent is None else _sent(error))
 
 
 def _sent(error: EvokError) -> EvokError:

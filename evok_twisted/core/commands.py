@@ -117,6 +117,11 @@ class _Job:
         self.done: Deferred[None] = Deferred()
         self.expiry: IDelayedCall | None = None
 
+    def leave_queue(self) -> None:
+        """It waits no longer, so it cannot expire."""
+        if self.expiry is not None and self.expiry.active():
+            self.expiry.cancel()
+
     def replaces(self, older: _Job) -> bool:
         """Whether nothing of ``older`` would be missed if only this one were done."""
         kept = older.parameters.keys() - {"timeout"}
@@ -159,9 +164,8 @@ class SlaveWriter:
         self._clock = clock
         self._limit = limit
         self._waiting: deque[_Job] = deque()
-        self._busy = False
         self._stopping = False
-        self._current: Deferred[None] | None = None
+        self._current: _Job | None = None
         self._pulses: dict[Device, _Running] = {}
         self._slave.watch(self._slave_turned)
 
@@ -212,14 +216,11 @@ class SlaveWriter:
 
     def _expire(self, job: _Job) -> None:
         self._waiting.remove(job)
-        job.expiry = None
         waited = self._slave.bus.write_timeout
         self._fail(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s; it will not be sent"))
 
     def _fail(self, job: _Job, error: EvokError) -> None:
-        if job.expiry is not None:
-            job.expiry.cancel()
-            job.expiry = None
+        job.leave_queue()
         job.done.errback(error)
 
     def _slave_turned(self, online: bool) -> None:
@@ -229,17 +230,13 @@ class SlaveWriter:
                 self._fail(job, Offline(f"{job.device!r}: {self._slave!r} went offline before this was sent"))
 
     def _next(self) -> None:
-        if self._busy or not self._waiting:
+        if self._current is not None or not self._waiting:
             return
-        job = self._waiting.popleft()
-        if job.expiry is not None:
-            job.expiry.cancel()
-            job.expiry = None
-        self._busy = True
-        self._current = Deferred.fromCoroutine(self._run(job)).addBoth(self._ran, job)
+        job = self._current = self._waiting.popleft()
+        job.leave_queue()
+        Deferred.fromCoroutine(self._run(job)).addBoth(self._ran, job)
 
     def _ran(self, result: Any, job: _Job) -> None:
-        self._busy = False
         self._current = None
         job.done.callback(result)  # a Failure becomes the job's failure
         self._next()
@@ -320,7 +317,7 @@ class SlaveWriter:
         self._stopping = True
         self._slave_turned(False)
         if self._current is not None:
-            await DeferredList([self._current])  # it may begin a pulse yet
+            await DeferredList([self._current.done])  # it may begin a pulse yet
         for running in self._pulses.values():
             running.cancel()
         if self._slave.online:
