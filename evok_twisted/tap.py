@@ -1,18 +1,17 @@
-"""``twistd evok``: its options, and the one place where everything is built and wired."""
+"""``twistd evok``: its options, and the one place where everything is wired."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import HostnameEndpoint, quoteStringArgument
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 from twisted.web.resource import IResource
@@ -22,21 +21,13 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.site import ApiSite, Root, Version
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
-from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
-from evok_twisted.core.commands import Commands, SlaveWriter
-from evok_twisted.core.events import Events
-from evok_twisted.core.registry import Registry
-from evok_twisted.core.scanner import Scanner
-from evok_twisted.core.slave import Slave
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.logs import Logger, set_level
-from evok_twisted.model.boards import build
-from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS
-from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
 from evok_twisted.ports import Port, described
 from evok_twisted.settings import Problem, Problems
 from evok_twisted.simulator import demo
+from evok_twisted.unit import Unit
 
 DEFAULT_CONFIG = "/etc/evok"
 
@@ -80,67 +71,6 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         if self["dialect"] is not None and self["dialect"] not in DIALECTS:
             raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
-
-
-class Unit:
-    """What a configuration comes down to: slaves, their devices, and the registry of all of them."""
-
-    def __init__(self, config: cfg.Config, reactor: Any, problems: Problems) -> None:
-        self.config = config
-        self.buses: list[TcpBus] = []
-        self.scanners: list[Scanner] = []
-        self.registry = Registry()
-        self.events = Events(reactor)
-        writers: dict[str, SlaveWriter] = {}
-        for bus in config.buses:
-            if bus.settings.device_info is not None:
-                self.registry.add(_device_info(bus.name, bus.settings.device_info))
-            if isinstance(bus.settings, cfg.ModbusTcpSettings):
-                self._add_bus(bus, bus.settings, reactor, writers, problems)
-        self.commands = Commands(self.registry, self.events, writers)
-        self.writers = tuple(writers.values())
-
-    def _add_bus(
-        self,
-        bus: cfg.Bus,
-        settings: cfg.ModbusTcpSettings,
-        reactor: Any,
-        writers: dict[str, SlaveWriter],
-        problems: Problems,
-    ) -> None:
-        tcp = TcpBus(
-            bus.name,
-            HostnameEndpoint(reactor, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT),
-            reactor,
-            timeout=settings.timeout,
-            write_timeout=settings.write_timeout,
-            pipeline=settings.pipeline or default_pipeline(settings.hostname),
-        )
-        self.buses.append(tcp)
-        for board in bus.boards:
-            interval = 1 / board.settings.scan_frequency
-            info = ModbusSlave(
-                board.name,
-                board.number,
-                reactor.seconds,
-                board.settings.slave_id,
-                "TCP",
-                settings.hostname,
-                interval,
-            )
-            devices: list[Device] = build(board.definition, board.name, board.number, problems)
-            slave = Slave(board.name, board.settings.slave_id, tcp, board.definition.blocks, devices, info, reactor)
-            scanner = Scanner(slave, interval, self.events, reactor, periodic=board.settings.scan_enabled)
-            writers[board.name] = SlaveWriter(scanner, self.events, reactor)
-            self.scanners.append(scanner)
-            for device in [*devices, info]:
-                self.registry.add(device)
-            if board.settings.device_info is not None:
-                self.registry.add(_device_info(board.name, board.settings.device_info))
-
-
-def _device_info(group: str, info: cfg.DeviceInfoSettings) -> DeviceInfo:
-    return DeviceInfo(group, DeviceInfoState(info.family, info.model, info.sn, info.board_count))
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -274,7 +204,7 @@ def _print(problems: Iterable[Problem]) -> None:
 
 def _check(unit: Unit, problems: Problems) -> NoReturn:
     """Print what would run, and everything that is wrong."""
-    for line in _summary(unit):
+    for line in unit.summary():
         print(line)
     _print(problems.found)
     if problems.errors:
@@ -282,23 +212,3 @@ def _check(unit: Unit, problems: Problems) -> NoReturn:
         raise SystemExit(CHECK_FAILED)
     print("no errors")
     raise SystemExit(0)
-
-
-def _summary(unit: Unit) -> Iterator[str]:
-    for bus in unit.config.buses:
-        settings = bus.settings
-        if not isinstance(settings, cfg.ModbusTcpSettings):
-            continue
-        yield f"bus {bus.name}: Modbus TCP, {settings.hostname}:{settings.port}"
-        for board in bus.boards:
-            of = board.settings
-            rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled else "not scanned"
-            yield f"  board {board.name}: model {of.model}, slave {of.slave_id}, {rate}, from {board.definition.file}"
-            by_kind: dict[str, list[str]] = {}
-            for device in unit.registry:
-                if device.group == board.name:
-                    by_kind.setdefault(device.kind, []).append(device.circuit)
-            for kind, circuits in by_kind.items():
-                yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
-    total = Counter(device.kind for device in unit.registry)
-    yield f"{sum(total.values())} circuits on {len(unit.scanners)} boards"

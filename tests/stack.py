@@ -12,7 +12,7 @@ from evok_twisted.definitions import load_definition
 from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.server import SimulatorFactory
-from evok_twisted.tap import Unit
+from evok_twisted.unit import Unit
 
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
 

@@ -21,6 +21,7 @@ LAYERS = [
     ["model"],
     ["core"],
     ["bus", "api", "simulator", "ports"],
+    ["unit"],
     ["tap"],
     ["plugin"],
 ]
