@@ -14,12 +14,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
-from twisted.web.resource import IResource
 
 from evok_twisted import config as cfg
 from evok_twisted.api.origins import Origins
-from evok_twisted.api.rest import Rest
-from evok_twisted.api.site import ApiSite, Root, Version
+from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.logs import Logger, set_level
@@ -127,8 +125,7 @@ def _endpoints(
 def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
     apis = unit.config.apis
     dialect = dialect or apis.dialect
-    rest = Rest(unit.registry, unit.commands, dialect)
-    children: dict[bytes, IResource] = {b"rest": rest, b"json": rest, b"version": Version()}
+    children = resources(unit.registry, unit.commands, dialect)
     if apis.websocket.enabled:
         factory = ConnectionFactory(
             unit.registry,

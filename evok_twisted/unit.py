@@ -10,11 +10,12 @@ from twisted.internet.endpoints import HostnameEndpoint
 
 from evok_twisted import config as cfg
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
-from evok_twisted.core.commands import Commands, SlaveWriter
+from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
+from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave

@@ -6,15 +6,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing, state_object
-from evok_twisted.api.http import JsonResource, dialect_of, failed, json, refused
+from evok_twisted.api.http import JsonResource, dialect_of, json, path_of
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import BadRequest, EvokError, UnknownDevice, UnknownProperty
-from evok_twisted.logs import Logger
+from evok_twisted.errors import BadRequest, NotFound, UnknownProperty
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect, named
 
@@ -31,8 +29,6 @@ class Rest(JsonResource):
     text/plain.
     """
 
-    _log = Logger()
-
     def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
         super().__init__()
         self._registry = registry
@@ -40,16 +36,16 @@ class Rest(JsonResource):
         self._dialect = dialect
 
     def allowed(self, request: Request) -> tuple[bytes, ...]:
-        path = _path(request)
+        path = path_of(request)
         if path == [EVERY] or len(path) == 3:
             return self.methods
         if len(path) == 2:
             return (*self.methods, b"POST") if path[1] != EVERY else self.methods
-        raise UnknownDevice("there is no such path; there are all, {dev}/{circuit} and {dev}/{circuit}/{property}")
+        raise NotFound("there is no such path; there are all, {dev}/{circuit} and {dev}/{circuit}/{property}")
 
     def get(self, request: Request) -> bytes:
         dialect = dialect_of(request, self._dialect)
-        path = _path(request)
+        path = path_of(request)
         if path == [EVERY]:
             return json(request, listing(self._registry, dialect))
         name, circuit = path[:2]
@@ -65,34 +61,13 @@ class Rest(JsonResource):
 
     def post(self, request: Request) -> int:
         dialect = dialect_of(request, self._dialect)
-        name, circuit = _path(request)
-        assert request.content is not None
-        done = self._commands.set(name, circuit, _parameters(request.content.read()), dialect)
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: None)  # the client went away; the write goes on
+        name, circuit = path_of(request)
+        done = self._commands.set(name, circuit, _parameters(self.body(request)), dialect)
 
         def was_set(device: Device) -> bytes:
             return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
 
-        def answer(body: bytes) -> None:
-            if not gone.called:
-                request.write(body)
-                request.finish()
-
-        answered = done.addCallbacks(was_set, self._failed, (), {}, (request,)).addCallback(answer)
-        answered.addErrback(lambda failure: self._log.failure("answer to {uri}", failure, uri=request.uri))
-        return NOT_DONE_YET
-
-    def _failed(self, failure: Failure, request: Request) -> bytes:
-        if isinstance(failure.value, EvokError):
-            return refused(request, failure.value)
-        self._log.failure("{uri}", failure, uri=request.uri)
-        return failed(request, "EvokError", "something went wrong in the service; its log says more", 500)
-
-
-def _path(request: Request) -> list[str]:
-    path = [part.decode(errors="replace") for part in request.postpath or ()]
-    return path[:-1] if path and path[-1] == "" else path
+        return self.later(request, done.addCallback(was_set))
 
 
 def _property(device: Device, dialect: Dialect, name: str, *, every: bool) -> dict[str, Any]:
