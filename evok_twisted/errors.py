@@ -158,3 +158,12 @@ class BadAnswer(EvokError):
 
     code = "bad_answer"
     status = 502
+
+
+# What happened in the service itself.
+
+
+class NotSaved(EvokError):
+    """What was to be kept over a restart could not be written to its file."""
+
+    code = "not_saved"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from evok_twisted.model import analog, digital, system
+from evok_twisted.model import aliases, analog, digital, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
 
@@ -31,6 +31,7 @@ _FIELDS: Mapping[type[Device], str] = {
     system.NonVolatileSave: "circuit value glob_dev_id",
     system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type",
     system.DeviceInfo: "family model sn board_count circuit",
+    aliases.AliasTable: "circuit save aliases",
 }
 
 _CLASSIC_ONLY = ("glob_dev_id", "relay_type")
@@ -67,9 +68,18 @@ def state_object(device: Device, dialect: Dialect) -> dict[str, Any]:
             shown[field] = value
     if dialect == "classic" and isinstance(shown.get("valid"), bool):
         shown["valid"] = "true" if shown["valid"] else "false"
+    if "aliases" in shown:
+        shown["aliases"] = {name: _shown_target(target, dialect) for name, target in shown["aliases"].items()}
     if device.alias:
         shown["alias"] = device.alias
     return shown
+
+
+def _shown_target(target: aliases.Target, dialect: Dialect) -> str | dict[str, str]:
+    kind = target.kinds[0]
+    dev = KINDS[kind].dev(dialect) if kind in KINDS else kind
+    circuit = f"{dev}_{target.circuit}"
+    return circuit if dialect == "classic" else {"circuit": circuit, "devtype": dev}
 
 
 def fragment(device: Device, dialect: Dialect) -> bytes:

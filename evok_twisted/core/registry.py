@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
 from evok_twisted.model import aliases
@@ -20,6 +21,9 @@ class Registry:
         self._circuits: set[str] = set()
         self._by_alias: dict[str, Device] = {}
         self._groups: dict[str, int | None] = {}
+        #: aliases of devices that are not there (yet)
+        self._kept: dict[str, aliases.Target] = {}
+        self._watchers: list[Callable[[], None]] = []
         for device in devices:
             self.add(device)
 
@@ -32,11 +36,16 @@ class Registry:
             circuit = device.circuit_in(dialect)
             index.setdefault((device.kind, circuit), device)
             self._circuits.add(circuit)
+        for alias, target in tuple(self._kept.items()):
+            if _is_target(device, target) and not device.alias:
+                with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
+                    self.rename(device, alias)
 
     def __iter__(self) -> Iterator[Device]:
         """Every device, in the order of ``all``."""
-        for devices in self._by_kind.values():
-            yield from devices
+        for kind, devices in self._by_kind.items():
+            if KINDS[kind].listed:
+                yield from devices
 
     def of_kind(self, kind: str) -> tuple[Device, ...]:
         """The devices of one kind, in the order of the configuration."""
@@ -132,8 +141,53 @@ class Registry:
             del self._by_alias[aliases.bare(device.alias)]
         if alias:
             self._by_alias[aliases.bare(alias)] = device
+            self._forget(alias)
         device.alias = alias
+        self._tell()
         return True
+
+    def restore(self, alias: str, target: aliases.Target) -> None:
+        """Give an alias of an earlier run: now, or, where its device is not there, when it comes.
+
+        :raises BadValue: it is no alias.
+        :raises Conflict: it is taken, or its device has one already.
+        """
+        aliases.checked(alias)
+        for kind in target.kinds:
+            for device in self._by_kind.get(kind, ()):
+                if _is_target(device, target):
+                    if device.alias:
+                        raise Conflict(f"{device!r} has an alias already, {device.alias!r}")
+                    self.rename(device, alias)
+                    return
+        if aliases.bare(alias) in map(aliases.bare, self.aliases()):
+            raise Conflict(f"the alias {alias!r} stands twice")
+        self._kept[alias] = target
+
+    def aliases(self) -> dict[str, aliases.Target]:
+        """What each alias stands for, those of devices that are not there included."""
+        held = {device.alias: aliases.Target((device.kind,), device.circuit) for device in self._by_alias.values()}
+        return {**held, **self._kept}
+
+    def watch_aliases(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` whenever an alias was given or taken away."""
+        self._watchers.append(watcher)
+
+    def _forget(self, alias: str) -> None:
+        """Of a device that is not there, an alias can be given to another."""
+        for kept in [kept for kept in self._kept if aliases.bare(kept) == aliases.bare(alias)]:
+            del self._kept[kept]
+
+    def _tell(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher()
+
+
+def _is_target(device: Device, target: aliases.Target) -> bool:
+    """Whether ``target`` is this device; some write the kind before the circuit, as ``do_1_01``."""
+    circuits = (device.circuit_in(dialect) for dialect in DIALECTS)
+    prefixes = ("", *(f"{KINDS[device.kind].dev(dialect)}_" for dialect in DIALECTS))
+    return device.kind in target.kinds and any(target.circuit == p + c for c in circuits for p in prefixes)
 
 
 def _expect(what: str, given: object, known: Iterable[object]) -> None:
