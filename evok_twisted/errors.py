@@ -167,3 +167,21 @@ class NotSaved(EvokError):
     """What was to be kept over a restart could not be written to its file."""
 
     code = "not_saved"
+
+
+#: What may become of a command.
+COMMAND_ERRORS: tuple[type[EvokError], ...] = (
+    BadRequest,
+    UnknownDevice,
+    UnknownCircuit,
+    BadParameter,
+    BadValue,
+    Conflict,
+    Busy,
+    Superseded,
+    Offline,
+    Timeout,
+    Refused,
+    BadAnswer,
+    NotSaved,
+)

@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing
-from evok_twisted.api.http import JsonResource, dialect_of, failure_of, json
+from evok_twisted.api.http import JsonResource, Operation, dialect_of, failure_of, json, schema_of
 from evok_twisted.core.commands import Assignment, Commands
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import BadRequest, EvokError
+from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
 
@@ -75,7 +75,17 @@ class Bulk(JsonResource):
     What failed at the hardware has an error in its place; the status is then 207.
     """
 
-    methods = (b"POST", b"OPTIONS")
+    paths = {
+        "": {
+            b"POST": Operation(
+                "Set and query many circuits; the whole request is checked before anything is written",
+                schema_of("BulkAnswer"),
+                schema_of("BulkRequest"),
+                (BadRequest, UnknownDevice, UnknownCircuit, BadParameter, BadValue, Conflict),
+                {MULTI_STATUS: "Some failed at the hardware: an error stands in their place"},
+            )
+        }
+    }
 
     def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
         super().__init__()

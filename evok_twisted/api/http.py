@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -120,13 +120,38 @@ def dialect_of(request: Request, default: Dialect) -> Dialect:
     return default
 
 
+class Operation(NamedTuple):
+    """What a method does at a path, for people and for programs.
+
+    :ivar answer: the JSON Schema of the answer; of an answer that is text, None.
+    :ivar takes: the JSON Schema of what is POSTed.
+    :ivar errors: what may be wrong besides what may be wrong with every request.
+    :ivar also: other statuses of a success, each with what it means.
+    """
+
+    summary: str
+    answer: Mapping[str, Any] | None
+    takes: Mapping[str, Any] | None = None
+    errors: tuple[type[EvokError], ...] = ()
+    also: Mapping[int, str] = {}
+
+
+#: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.
+Paths = Mapping[str, Mapping[bytes, Operation]]
+
+
+def schema_of(name: str) -> Mapping[str, Any]:
+    """A reference to one of the schemas that ``openapi.py`` collects."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 class JsonResource(Resource):
-    """A resource that takes some methods, says which, and fails as all here do."""
+    """A resource that takes some methods at some paths, says which, and fails as all here do."""
 
     _log = Logger()
 
     isLeaf = True
-    methods: tuple[bytes, ...] = (b"GET", b"HEAD", b"OPTIONS")
+    paths: Paths
 
     def render(self, request: Request) -> bytes | int:
         try:
@@ -148,11 +173,17 @@ class JsonResource(Resource):
     def allowed(self, request: Request) -> tuple[bytes, ...]:
         """The methods that this path takes.
 
-        :raises EvokError: there is no such path.
+        :raises NotFound: there is no such path.
         """
-        if path_of(request):
-            raise NotFound("there is nothing below this path")
-        return self.methods
+        path = path_of(request)
+        for template, operations in self.paths.items():
+            parts = template.split("/") if template else []
+            if len(parts) == len(path) and all(
+                part[0] == "{" or part == given for part, given in zip(parts, path, strict=True)
+            ):
+                return (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS")
+        there = ", ".join(template for template in self.paths if template) or "nothing below this one"
+        raise NotFound(f"there is no such path; there is {there}")
 
     def get(self, request: Request) -> bytes | int:
         """Answer GET and HEAD."""

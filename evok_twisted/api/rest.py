@@ -9,10 +9,10 @@ import msgspec
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing, state_object
-from evok_twisted.api.http import JsonResource, dialect_of, json, path_of
+from evok_twisted.api.http import JsonResource, Operation, dialect_of, json, path_of, schema_of
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import BadRequest, NotFound, UnknownProperty
+from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect, named
 
@@ -22,6 +22,25 @@ _encode = msgspec.json.encode
 EVERY = "all"
 
 
+_READ = (UnknownDevice, UnknownCircuit, BadValue)
+_STATES = {"type": "array", "items": schema_of("State")}
+_SOME = {"type": "object", "minProperties": 1}
+
+_LIST_ALL = Operation("The states of all circuits", _STATES, errors=(BadValue,))
+_LIST_KIND = Operation("The states of all circuits of a kind", _STATES, errors=_READ)
+_LIST_PROPERTY = Operation(
+    "One property of all circuits of a kind", {"type": "array", "items": _SOME}, errors=(*_READ, UnknownProperty)
+)
+_GET = Operation("The state of a circuit", schema_of("State"), errors=_READ)
+_GET_PROPERTY = Operation("One property of a circuit", _SOME, errors=(*_READ, UnknownProperty))
+_SET = Operation(
+    "Set a circuit; answered after the hardware has acknowledged it, with the new state",
+    schema_of("Success"),
+    schema_of("Parameters"),
+    COMMAND_ERRORS,
+)
+
+
 class Rest(JsonResource):
     """The tree of states: ``all``, ``{dev}/{circuit}``, ``{dev}/{circuit}/{property}``.
 
@@ -29,19 +48,19 @@ class Rest(JsonResource):
     text/plain.
     """
 
+    paths = {
+        "all": {b"GET": _LIST_ALL},
+        "{dev}/all": {b"GET": _LIST_KIND},
+        "{dev}/all/{property}": {b"GET": _LIST_PROPERTY},
+        "{dev}/{circuit}": {b"GET": _GET, b"POST": _SET},
+        "{dev}/{circuit}/{property}": {b"GET": _GET_PROPERTY},
+    }
+
     def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
         super().__init__()
         self._registry = registry
         self._commands = commands
         self._dialect = dialect
-
-    def allowed(self, request: Request) -> tuple[bytes, ...]:
-        path = path_of(request)
-        if path == [EVERY] or len(path) == 3:
-            return self.methods
-        if len(path) == 2:
-            return (*self.methods, b"POST") if path[1] != EVERY else self.methods
-        raise NotFound("there is no such path; there are all, {dev}/{circuit} and {dev}/{circuit}/{property}")
 
     def get(self, request: Request) -> bytes:
         dialect = dialect_of(request, self._dialect)

@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import state_object
-from evok_twisted.api.http import JsonResource, dialect_of, json
+from evok_twisted.api.http import JsonResource, Operation, dialect_of, json, schema_of
 from evok_twisted.api.session import is_id
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownMethod
+from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import shown
 from evok_twisted.model.kinds import Dialect
@@ -101,7 +101,17 @@ class Rpc(JsonResource):
 
     _log = Logger()
 
-    methods = (b"POST", b"OPTIONS")
+    paths = {
+        "": {
+            b"POST": Operation(
+                "JSON-RPC 2.0, single or in a batch",
+                schema_of("RpcAnswer"),
+                schema_of("RpcRequest"),
+                (BadValue,),
+                {204: "All calls were notifications"},
+            )
+        }
+    }
 
     def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
         super().__init__()

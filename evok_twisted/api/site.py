@@ -11,7 +11,8 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
-from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, json
+from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json
+from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
@@ -27,6 +28,7 @@ class Root(JsonResource):
     """``/``: says what is here."""
 
     isLeaf = False
+    paths = {"": {b"GET": Operation("What is here", {"type": "object"})}}
 
     def __init__(self, children: Mapping[bytes, IResource]) -> None:
         super().__init__()
@@ -48,17 +50,21 @@ def resources(registry: Registry, commands: Commands, dialect: Dialect) -> dict[
     :param dialect: of whoever chooses none.
     """
     rest = Rest(registry, commands, dialect)
-    return {
+    tree: dict[bytes, IResource] = {
         b"rest": rest,
         b"json": rest,
         b"bulk": Bulk(registry, commands, dialect),
         b"rpc": Rpc(registry, commands, dialect),
         b"version": Version(),
     }
+    tree[b"openapi.json"] = OpenApi(tree, registry)
+    return tree
 
 
 class Version(JsonResource):
     """``/version``: ``v`` and our version, as text."""
+
+    paths = {"": {b"GET": Operation("The version, as text", None)}}
 
     def get(self, request: Request) -> bytes:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")

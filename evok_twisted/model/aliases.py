@@ -63,6 +63,7 @@ class AliasTable(Device):
     """
 
     kind = "run"
+    shows = AliasTableState
     live = True
 
     #: what no configured device can be called

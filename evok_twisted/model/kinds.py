@@ -98,6 +98,11 @@ _OUTPUTS: Mapping[Dialect, Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def names() -> list[str]:
+    """Every name that a client may use for a kind."""
+    return sorted({*_NAMES, *(name for outputs in _OUTPUTS.values() for name in outputs)})
+
+
 def named(name: object, dialect: Dialect) -> tuple[str, ...]:
     """The kinds that a client means by ``name``, the one to look in first at the front.
 

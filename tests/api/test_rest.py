@@ -155,7 +155,7 @@ def test_a_client_that_goes_away_does_not_cancel_its_write(client):
     ("path", "allowed"),
     [
         ("/rest/all", "GET, HEAD, OPTIONS"),
-        ("/rest/led/1_01", "GET, HEAD, OPTIONS, POST"),
+        ("/rest/led/1_01", "GET, POST, HEAD, OPTIONS"),
         ("/version", "GET, HEAD, OPTIONS"),
     ],
 )
