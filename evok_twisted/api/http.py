@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -85,6 +87,12 @@ def failed(request: Request, name: str, message: str, status: int) -> bytes:
     return json(request, _failure(name, message), status)
 
 
+@cache
+def our_version() -> str:
+    """The version of the package; looking it up reads files."""
+    return version("evok-twisted")
+
+
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
     return _failure(type(error).__name__, str(error))
@@ -152,6 +160,17 @@ class JsonResource(Resource):
 
     isLeaf = True
     paths: Paths
+    _routes: tuple[tuple[tuple[str | None, ...], tuple[bytes, ...]], ...]
+
+    def __init_subclass__(cls) -> None:
+        """Prepare the table for ``allowed``: None stands for any part."""
+        cls._routes = tuple(
+            (
+                tuple(None if part[0] == "{" else part for part in template.split("/") if part),
+                (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS"),
+            )
+            for template, operations in cls.paths.items()
+        )
 
     def render(self, request: Request) -> bytes | int:
         try:
@@ -176,12 +195,9 @@ class JsonResource(Resource):
         :raises NotFound: there is no such path.
         """
         path = path_of(request)
-        for template, operations in self.paths.items():
-            parts = template.split("/") if template else []
-            if len(parts) == len(path) and all(
-                part[0] == "{" or part == given for part, given in zip(parts, path, strict=True)
-            ):
-                return (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS")
+        for parts, methods in self._routes:
+            if len(parts) == len(path) and all(map(_fits, parts, path)):
+                return methods
         there = ", ".join(template for template in self.paths if template) or "nothing below this one"
         raise NotFound(f"there is no such path; there is {there}")
 
@@ -230,6 +246,10 @@ class JsonResource(Resource):
         request.setHeader(b"allow", allowed)
         method = request.method.decode(errors="replace")
         return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
+
+
+def _fits(part: str | None, given: str) -> bool:
+    return part is None or part == given
 
 
 class Nowhere(Resource):
