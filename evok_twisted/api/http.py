@@ -15,6 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from evok_twisted.api.origins import Origins
+from evok_twisted.core.commands import Commands
+from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
@@ -111,21 +113,6 @@ def path_of(request: Request) -> list[str]:
     """What follows the path of the resource, without a trailing slash."""
     path = [part.decode(errors="replace") for part in request.postpath or ()]
     return path[:-1] if path and path[-1] == "" else path
-
-
-def dialect_of(request: Request, default: Dialect) -> Dialect:
-    """The dialect that a request asks for with ``?dialect=``.
-
-    :raises BadValue: it is none.
-    """
-    if b"?" not in request.uri:
-        return default
-    for asked in request.args.get(b"dialect", ()):
-        for dialect in DIALECTS:
-            if asked == dialect.encode():
-                return dialect
-        raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
-    return default
 
 
 class Operation(NamedTuple):
@@ -246,6 +233,42 @@ class JsonResource(Resource):
         request.setHeader(b"allow", allowed)
         method = request.method.decode(errors="replace")
         return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
+
+
+class Front(JsonResource):
+    """A resource over the core: it parses and renders, and decides nothing.
+
+    :param dialect: of whoever chooses none.
+    """
+
+    paths = {}
+
+    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
+        super().__init__()
+        self._registry = registry
+        self._commands = commands
+        self._dialect = dialect
+
+    def dialect(self, request: Request) -> Dialect:
+        """The dialect that a request asks for with ``?dialect=``.
+
+        :raises BadValue: it is none.
+        """
+        if b"?" not in request.uri:
+            return self._dialect
+        for asked in request.args.get(b"dialect", ()):
+            for dialect in DIALECTS:
+                if asked == dialect.encode():
+                    return dialect
+            raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
+        return self._dialect
+
+    def post(self, request: Request) -> int:
+        return self.later(request, Deferred.fromCoroutine(self.answer(request, self.dialect(request))))
+
+    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+        """Answer POST."""
+        raise NotImplementedError
 
 
 def _fits(part: str | None, given: str) -> bool:
