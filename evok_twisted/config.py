@@ -21,6 +21,8 @@ BAD_CONFIG = 78
 
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
+Connections = Annotated[int, Meta(ge=1, description="a whole number of connections, 1 or more")]
+Waiting = Annotated[int, Meta(ge=1, description="a whole number of commands, 1 or more")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+\S*$", description="an http:// or https:// URL")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 
@@ -38,6 +40,7 @@ class WebSocketApi(Settings, frozen=True, kw_only=True):
     all_filtered: bool = False
     max_clients: Annotated[int, Meta(ge=1, description="a whole number of clients, 1 or more")] = 1024
     max_message_size: Annotated[int, Meta(ge=128, description="a whole number of bytes, 128 or more")] = 65536
+    max_message_rate: Annotated[int, Meta(ge=1, description="a whole number of messages a second, 1 or more")] = 200
 
 
 class WebhookApi(Settings, frozen=True, kw_only=True):
@@ -58,6 +61,11 @@ class Apis(Settings, frozen=True, kw_only=True):
     dialect: Literal["classic", "v3"] = "classic"
     allowed_origins: tuple[str, ...] = ()
     alias_file: str = "/var/lib/evok"
+    max_connections: Connections = 2048
+    max_connections_per_address: Connections = 256
+    max_body_size: Annotated[int, Meta(ge=1024, description="a whole number of bytes, 1024 or more")] = 1 << 20
+    max_header_size: Annotated[int, Meta(ge=1024, description="a whole number of bytes, 1024 or more")] = 16384
+    idle_timeout: Seconds = 60.0
     websocket: WebSocketApi = WebSocketApi()
     webhook: WebhookApi = WebhookApi()
 
@@ -91,6 +99,7 @@ class BusSettings(Settings, frozen=True, kw_only=True):
 
     enabled: bool = True
     device_info: DeviceInfoSettings | None = None
+    max_waiting: Waiting = 64
 
 
 class ModbusTcpSettings(BusSettings, frozen=True, kw_only=True):

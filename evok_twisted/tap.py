@@ -18,6 +18,7 @@ from twisted.python import usage
 from evok_twisted import config as cfg
 from evok_twisted.api import webhook
 from evok_twisted.api.filters import EVERYTHING, parse_filter
+from evok_twisted.api.limits import Doorkeeper
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
@@ -31,6 +32,9 @@ from evok_twisted.simulator import demo
 from evok_twisted.unit import Unit
 
 DEFAULT_CONFIG = "/etc/evok"
+
+#: Seconds that commands under way, and the ends of pulses, may take at the end of the service.
+LONGEST_END = 3.0
 
 #: Exit status of ``--check`` where there are errors.
 CHECK_FAILED = 1
@@ -105,10 +109,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     unit.aliases.load()
-    service = EvokService(unit)
-    site = _site(unit, options["dialect"], reactor)
+    clients = _clients(unit, options["dialect"], reactor)
+    service = EvokService(unit, clients)
+    apis = unit.config.apis
+    door = Doorkeeper(
+        _site(unit, clients, options["dialect"], reactor), apis.max_connections, apis.max_connections_per_address
+    )
     for scheme, endpoint in endpoints:
-        Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
+        Port(endpoint, door, scheme + "://{where}/ws").setServiceParent(service)
     if webhooks is not None:
         webhooks.setServiceParent(service)
     reactor.callWhenRunning(_stop_on_signals, reactor)
@@ -129,26 +137,38 @@ def _endpoints(
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
 
 
-def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
+def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
     apis = unit.config.apis
-    dialect = dialect or apis.dialect
-    children = resources(unit.registry, unit.commands, dialect)
+    factory = ConnectionFactory(
+        unit.registry,
+        unit.commands,
+        reactor,
+        dialect=dialect or apis.dialect,
+        all_filtered=apis.websocket.all_filtered,
+        max_clients=apis.websocket.max_clients,
+        max_message_size=apis.websocket.max_message_size,
+        max_message_rate=apis.websocket.max_message_rate,
+    )
+    unit.events.subscribe(factory.hub.publish)
+    return factory
+
+
+def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) -> ApiSite:
+    apis = unit.config.apis
+    children = resources(unit.registry, unit.commands, dialect or apis.dialect)
     if apis.websocket.enabled:
-        factory = ConnectionFactory(
-            unit.registry,
-            unit.commands,
-            reactor,
-            dialect=dialect,
-            all_filtered=apis.websocket.all_filtered,
-            max_clients=apis.websocket.max_clients,
-            max_message_size=apis.websocket.max_message_size,
-        )
-        unit.events.subscribe(factory.hub.publish)
-        children[b"ws"] = UpgradeResource(factory)
+        children[b"ws"] = UpgradeResource(clients)
     origins = Origins(apis.allowed_origins)
     if origins.everybody:
         _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
-    return ApiSite(Root(children), reactor, origins)
+    return ApiSite(
+        Root(children),
+        reactor,
+        origins,
+        max_body=apis.max_body_size,
+        max_header=apis.max_header_size,
+        idle=apis.idle_timeout,
+    )
 
 
 def _webhooks(unit: Unit, dialect: Any, reactor: Any, problems: Problems) -> IService | None:
@@ -169,9 +189,10 @@ def _webhooks(unit: Unit, dialect: Any, reactor: Any, problems: Problems) -> ISe
 class EvokService(MultiService):
     """The running service: ports for clients, buses, scanners."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, clients: ConnectionFactory) -> None:
         super().__init__()
         self._unit = unit
+        self._clients = clients
         for bus in unit.buses:
             bus.service.setServiceParent(self)
 
@@ -183,11 +204,16 @@ class EvokService(MultiService):
             scanner.start()
 
     def stopService(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._stop())
+        stopped = Deferred.fromCoroutine(self._stop())
+        return stopped.addErrback(lambda failure: _log.failure("at the stop", failure))  # nobody else would tell
 
     async def _stop(self) -> None:
-        await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
+        ends = DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
+        ends.addTimeout(LONGEST_END, self._unit.reactor)
+        ends.addErrback(lambda _: _log.error("commands are still under way after {n} s; given up", n=LONGEST_END))
+        await ends
         await self._unit.aliases.stop()
+        await self._clients.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
         await super().stopService()

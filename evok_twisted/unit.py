@@ -38,7 +38,7 @@ class Unit:
         self.scanners: list[Scanner] = []
         self.registry = Registry()
         self.events = Events(reactor)
-        self._reactor = reactor
+        self.reactor = reactor
         self._problems = problems
         self._writers: dict[str, SlaveWriter] = {}
         for bus in config.buses:
@@ -55,21 +55,21 @@ class Unit:
     def _add_tcp(self, bus: cfg.Bus, settings: cfg.ModbusTcpSettings) -> None:
         tcp = TcpBus(
             bus.name,
-            HostnameEndpoint(self._reactor, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT),
-            self._reactor,
+            HostnameEndpoint(self.reactor, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT),
+            self.reactor,
             timeout=settings.timeout,
             write_timeout=settings.write_timeout,
             pipeline=settings.pipeline or default_pipeline(settings.hostname),
         )
         self.buses.append(tcp)
-        probes = Probes(self._reactor)
+        probes = Probes(self.reactor)
         for board in bus.boards:
             self._add_board(tcp, probes, board, "TCP", settings.hostname)
 
     def _add_board(self, bus: TcpBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
         name, number, settings = board.name, board.number, board.settings
         interval = 1 / settings.scan_frequency
-        clock = self._reactor
+        clock = self.reactor
         info = ModbusSlave(name, number, clock.seconds, settings.slave_id, modbus_type, modbus_spec, interval)
         devices: list[Device] = build(board.definition, name, number, self._problems)
         slave = Slave(name, settings.slave_id, bus, board.definition.blocks, devices, info, clock)

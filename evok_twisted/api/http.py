@@ -21,16 +21,13 @@ from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
-#: Bytes that the body of a request may have.
-LARGEST_BODY = 1 << 20
-
 _encode = msgspec.json.encode
 
 
 class BoundedRequest(Request):
     """A request as every resource here meets it.
 
-    It has no more than ``LARGEST_BODY`` of body, in memory; a larger one was answered with 413. It comes from no
+    Its body is in memory, and no larger than the site takes; a larger one was answered with 413. It comes from no
     browser, or from a page that may talk to us; any other was answered with 403.
     """
 
@@ -38,11 +35,11 @@ class BoundedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()  # Twisted would put a large body into a temporary file
-        self.too_large = length is not None and length > LARGEST_BODY
+        self.too_large = length is not None and length > self._site.max_body
 
     def handleContentChunk(self, data: bytes) -> None:
         assert self.content is not None
-        self.too_large = self.too_large or self.content.tell() + len(data) > LARGEST_BODY
+        self.too_large = self.too_large or self.content.tell() + len(data) > self._site.max_body
         if not self.too_large:
             super().handleContentChunk(data)
 
@@ -51,7 +48,7 @@ class BoundedRequest(Request):
         if self.too_large:
             channel = self.channel
             self.setHeader(b"connection", b"close")
-            self._end(failed(self, "TooLarge", f"the body is larger than {LARGEST_BODY} bytes", 413))
+            self._end(failed(self, "TooLarge", f"the body is larger than {self._site.max_body} bytes", 413))
             channel.loseConnection()
         elif origin is not None and not self._welcome(origin):
             message = f"pages of {origin.decode(errors='replace')!r:.100} may not talk to this service"
@@ -61,13 +58,17 @@ class BoundedRequest(Request):
 
     def _welcome(self, origin: bytes) -> bool:
         host = self.getRequestHostname().decode(errors="replace")
-        channel: Any = self.channel
-        origins: Origins = channel.site.origins
+        origins: Origins = self._site.origins
         if not origins.allow(origin.decode(errors="replace"), host):
             return False
         self.setHeader(b"access-control-allow-origin", origin)
         self.setHeader(b"vary", b"Origin")
         return True
+
+    @property
+    def _site(self) -> Any:
+        channel: Any = self.channel
+        return channel.site
 
     def _end(self, body: bytes) -> None:
         self.write(body)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -18,9 +19,6 @@ from evok_twisted.api.rpc import Rpc
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
 from evok_twisted.model.kinds import Dialect
-
-#: Seconds after which an idle HTTP connection is closed.
-IDLE_TIMEOUT = 60
 
 
 class Root(JsonResource):
@@ -70,18 +68,44 @@ class Version(JsonResource):
         return b"v" + our_version().encode()
 
 
+class _Channel(HTTPChannel):
+    """HTTP/1.1 on one connection; of larger headers Twisted answers 400 itself."""
+
+    site: ApiSite
+
+    def connectionMade(self) -> None:
+        self.totalHeadersSize = self.site.max_header
+        super().connectionMade()
+
+
 class ApiSite(Site):
     """Serves the resources; requests are not logged, which alone would cost a tenth of a small answer.
 
     :param origins: which web pages may talk to us; by default those of our own host.
+    :param max_body: bytes that the body of a request may have.
+    :param max_header: bytes that the headers of a request may have.
+    :param idle: seconds after which a connection on which nothing happens is closed.
     """
+
+    protocol = _Channel  # type: ignore[assignment]  # Twisted's own chooses between HTTP/1.1 and 2
 
     noisy = False
     displayTracebacks = False
 
-    def __init__(self, root: Resource, reactor: IReactorTime, origins: Origins | None = None) -> None:
-        super().__init__(root, timeout=IDLE_TIMEOUT, reactor=reactor, requestFactory=BoundedRequest)
+    def __init__(
+        self,
+        root: Resource,
+        reactor: IReactorTime,
+        origins: Origins | None = None,
+        *,
+        max_body: int = 1 << 20,
+        max_header: int = 16384,
+        idle: float = 60,
+    ) -> None:
+        super().__init__(root, timeout=idle, reactor=reactor, requestFactory=BoundedRequest)
         self.origins = Origins() if origins is None else origins
+        self.max_body = max_body
+        self.max_header = max_header
 
     def log(self, request: object) -> None:
         """No access log."""

@@ -9,18 +9,29 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.task import deferLater
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import DEFAULT, Filter
 from evok_twisted.api.hub import Hub
+from evok_twisted.api.limits import Allowance
 from evok_twisted.api.session import Session
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, Dialect
+
+#: Seconds after which a client that reads nothing is closed.
+STALL_LIMIT = 60
+#: Seconds that clients have to answer the close at the end of the service.
+GOODBYE = 0.5
+#: Seconds that a client has to answer any other close, before it is dropped.
+CLOSE_PATIENCE = 5
+#: Close codes of RFC 6455.
+GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 
 #: Seconds between two pings, and how many a client may leave without a sign of life.
 PING_INTERVAL = 30
@@ -32,7 +43,8 @@ class Connection(WebSocketServerProtocol):
     """One client.
 
     While it does not read what it is sent (its transport says so), changes are not queued: the devices that changed
-    are remembered, and told of once, with their latest state, when it reads again. Its own messages wait meanwhile.
+    are remembered, and told of once, with their latest state, when it reads again. Its own messages wait meanwhile, as
+    they do while it sends more than it may: nothing is read from its socket then.
 
     Autobahn has hundreds of attributes; ours begin with ``evok``.
     """
@@ -46,6 +58,9 @@ class Connection(WebSocketServerProtocol):
         self.evok_stalled = False
         self.evok_missed: dict[Device, None] = {}
         self.evok_inbox: deque[bytes] = deque()
+        self.evok_allowance = Allowance(1, 0.0)
+        self.evok_throttled: IDelayedCall | None = None
+        self.evok_patience: IDelayedCall | None = None
         self.evok_unanswered = 0
         self.evok_next_ping: IDelayedCall | None = None
 
@@ -58,18 +73,22 @@ class Connection(WebSocketServerProtocol):
 
     def onOpen(self) -> None:
         self.evok_session = self.factory.session(self)
+        self.evok_allowance = Allowance(self.factory.max_message_rate, self.factory.reactor.seconds())
         if ITCPTransport.providedBy(self.transport):
             # Autobahn's own option comes to nothing: it is applied before the protocol has its options
             self.transport.setTcpNoDelay(True)
         self.registerProducer(self, True)
+        self.factory.connections[self] = None
         self.evok_listen(DEFAULT)
         self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
         self._log.debug("{peer} connected", peer=self.peer)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.hub.leave(self)
-        if self.evok_next_ping is not None and self.evok_next_ping.active():
-            self.evok_next_ping.cancel()
+        self.factory.connections.pop(self, None)
+        for call in (self.evok_next_ping, self.evok_patience, self.evok_throttled):
+            if call is not None and call.active():
+                call.cancel()
         self.evok_missed.clear()
         self.evok_inbox.clear()
         self._log.debug("{peer} is gone: {code} {reason}", peer=self.peer, code=code, reason=reason)
@@ -89,10 +108,30 @@ class Connection(WebSocketServerProtocol):
         self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.evok_stalled:
-            self.evok_inbox.append(payload)  # bounded, for while it is stalled nothing is read from its socket
-        elif self.evok_session is not None:
-            self.evok_session.handle(payload)
+        self.evok_inbox.append(payload)  # bounded, for while messages wait nothing is read from the socket
+        self.evok_work()
+
+    def evok_work(self) -> None:
+        """Do what the client asked for, as far as it may ask and reads the answers."""
+        session = self.evok_session
+        while self.evok_inbox and session is not None and not self.evok_stalled and self.evok_throttled is None:
+            wait = self.evok_allowance.take(self.factory.reactor.seconds())
+            if wait:
+                self.evok_throttled = self.factory.reactor.callLater(wait, self.evok_go_on)
+                self.transport.pauseProducing()
+            else:
+                session.handle(self.evok_inbox.popleft())
+
+    def evok_go_on(self) -> None:
+        """The client has waited."""
+        self.evok_throttled = None
+        self.evok_work()
+        self.evok_read()
+
+    def evok_read(self) -> None:
+        """Read from the socket again, if there is nothing against it."""
+        if not self.evok_stalled and self.evok_throttled is None:
+            self.transport.resumeProducing()
 
     def evok_send(self, payload: bytes) -> None:
         """Send one message, if the client is still there."""
@@ -116,15 +155,33 @@ class Connection(WebSocketServerProtocol):
     def pauseProducing(self) -> None:
         self.evok_stalled = True
         self.transport.pauseProducing()
+        if self.evok_patience is None:
+            self.evok_patience = self.factory.reactor.callLater(STALL_LIMIT, self.evok_give_up)
+
+    def evok_give_up(self) -> None:
+        """The client has read nothing for too long."""
+        self.evok_patience = None
+        self._log.info("{peer} has read nothing for {n} s; closed", peer=self.peer, n=STALL_LIMIT)
+        self.factory.hub.leave(self)
+        self.evok_close(POLICY_VIOLATION, "messages are not read")
+
+    def evok_close(self, code: int, reason: str) -> None:
+        """Close, with a code that ``sendClose`` would not take; a client that does not answer is dropped."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
+            # Autobahn's own timer for this is on a global clock
+            self.evok_patience = self.factory.reactor.callLater(CLOSE_PATIENCE, self.dropConnection, True)
 
     def resumeProducing(self) -> None:
         self.evok_stalled = False
-        self.transport.resumeProducing()
+        if self.evok_patience is not None:
+            self.evok_patience.cancel()
+            self.evok_patience = None
         if self.evok_missed:
             missed, self.evok_missed = tuple(self.evok_missed), {}
             self.evok_send(listing(missed, self.evok_dialect))
-        while self.evok_inbox and not self.evok_stalled and self.evok_session is not None:
-            self.evok_session.handle(self.evok_inbox.popleft())
+        self.evok_work()
+        self.evok_read()
 
     def stopProducing(self) -> None:
         """The transport is gone; ``onClose`` follows."""
@@ -135,6 +192,8 @@ class ConnectionFactory(WebSocketServerFactory):
 
     :param all_filtered: whether the command ``all`` answers with what the client's filter accepts only.
     :param max_message_size: in bytes; a client that sends more is closed with 1009.
+    :param max_message_rate: messages a second that a client may send; more have to wait.
+    :ivar connections: those that are open.
     """
 
     noisy = False
@@ -150,10 +209,13 @@ class ConnectionFactory(WebSocketServerFactory):
         all_filtered: bool = False,
         max_clients: int = 1024,
         max_message_size: int = 65536,
+        max_message_rate: int = 200,
     ) -> None:
         super().__init__(server="evok-twisted", reactor=reactor)
         self.dialect = dialect
+        self.max_message_rate = max_message_rate
         self.hub = Hub(self.prepareMessage)
+        self.connections: dict[Connection, None] = {}
         self._registry = registry
         self._commands = commands
         self._all_filtered = all_filtered
@@ -161,10 +223,18 @@ class ConnectionFactory(WebSocketServerFactory):
             maxConnections=max_clients,
             maxMessagePayloadSize=max_message_size,
             maxFramePayloadSize=max_message_size,
-            closeHandshakeTimeout=5,
+            closeHandshakeTimeout=CLOSE_PATIENCE,
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
         )
+
+    async def stop(self) -> None:
+        """Tell every client that the service goes away, and wait a moment for them."""
+        for connection in tuple(self.connections):
+            connection.evok_close(GOING_AWAY, "the service stops")
+        end = self.reactor.seconds() + GOODBYE
+        while self.connections and self.reactor.seconds() < end:
+            await deferLater(self.reactor, 0.01)
 
     def session(self, connection: Connection) -> Session:
         """What a connection's client talks to."""

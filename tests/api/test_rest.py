@@ -8,8 +8,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from web import Client
 
-from evok_twisted.api.http import LARGEST_BODY
 from evok_twisted.errors import Refused, Timeout
+
+LARGEST_BODY = 1 << 20
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import struct
 import pytest
 from fakes import Rig, Transport
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from evok_twisted.api.site import IDLE_TIMEOUT, ApiSite, Root
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.api.site import ApiSite, Root
+from evok_twisted.api.websocket import STALL_LIMIT, ConnectionFactory, UpgradeResource
 
 
 class Browser:
@@ -125,7 +126,7 @@ def test_deflate_is_offered_in_vain_and_the_connection_works(browser):
 def test_the_idle_timeout_of_http_does_not_close_a_websocket(browser):
     browser.open()
     for _ in range(10):
-        browser.clock.advance(IDLE_TIMEOUT / 5)
+        browser.clock.advance(60 / 5)
         browser.say(b"", opcode=10)
     assert not browser.transport.disconnecting
 
@@ -167,7 +168,7 @@ def test_no_timer_is_left_of_a_client_that_is_gone(browser):
 
 
 def test_an_idle_http_connection_is_closed(browser):
-    browser.clock.advance(IDLE_TIMEOUT + 1)
+    browser.clock.advance(60 + 1)
     assert browser.transport.disconnecting
 
 
@@ -282,6 +283,97 @@ class TestAClientThatDoesNotRead:
         connection = stalled.transport.protocol
         connection.connectionLost(Failure(ConnectionLost()))
         assert (connection.evok_missed, connection.evok_inbox) == ({}, type(connection.evok_inbox)())
+
+    def test_is_closed_after_a_minute_and_dropped_if_it_does_not_answer(self, stalled, log):
+        stalled.clock.advance(STALL_LIMIT - 1)
+        assert 8 not in [opcode for opcode, _ in stalled.frames()]
+        stalled.clock.advance(1)
+        opcode, payload = stalled.frames()[-1]
+        assert (opcode, payload[:2]) == (8, struct.pack(">H", 1008))
+        assert len(stalled.factory.hub) == 0
+        stalled.clock.pump([1] * 6)
+        assert stalled.transport.disconnected
+        assert [text for text in log.texts("info") if text.endswith("has read nothing for 60 s; closed")] != []
+
+    def test_that_reads_now_and_then_is_not_closed(self, stalled):
+        for _ in range(5):
+            stalled.clock.advance(STALL_LIMIT - 30)
+            stalled.transport.producer.resumeProducing()
+            stalled.transport.producer.pauseProducing()
+            stalled.send(b"\x8a\x80\0\0\0\0")  # a pong
+        stalled.transport.producer.resumeProducing()
+        assert 8 not in [opcode for opcode, _ in stalled.frames()]
+
+
+class TestAClientThatSendsTooMuch:
+    """200 messages a second; more have to wait."""
+
+    MESSAGE = {"cmd": "full", "dev": "led", "circuit": "1_01"}
+
+    @pytest.fixture
+    def fast(self, browser):
+        browser.open()
+        for _ in range(250):
+            browser.say(self.MESSAGE)
+        return browser
+
+    def test_is_made_to_wait_and_not_read_from(self, fast):
+        assert len(fast.messages()) == 200
+        assert fast.transport.producerState == "paused"
+
+    def test_has_every_message_answered_in_its_time(self, fast):
+        fast.messages()
+        fast.clock.pump([0.005] * 20)
+        assert 18 <= len(fast.messages()) <= 22
+        fast.clock.pump([0.01] * 20)
+        assert len(fast.messages()) >= 25
+        assert fast.transport.producerState == "producing"
+
+    def test_may_send_as_much_again_later(self, fast):
+        fast.clock.pump([0.01] * 200)
+        fast.messages()
+        for _ in range(200):
+            fast.say(self.MESSAGE)
+        assert len(fast.messages()) == 200
+
+    def test_still_gets_its_events(self, fast):
+        fast.messages()
+        fast.change(r0=1)
+        assert any(isinstance(told, list) and told[0]["dev"] == "input" for told in fast.messages())
+
+    def test_that_does_not_read_either_waits_for_both(self, fast):
+        fast.messages()
+        fast.transport.producer.pauseProducing()
+        fast.clock.pump([0.01] * 100)
+        assert fast.messages() == []
+        assert fast.transport.producerState == "paused"
+        fast.transport.producer.resumeProducing()
+        assert len(fast.messages()) == 50
+        assert fast.transport.producerState == "producing"
+
+    def test_leaves_nothing_behind_when_it_goes(self, fast):
+        fast.transport.protocol.connectionLost(Failure(ConnectionDone()))
+        fast.clock.advance(1)
+        assert len(fast.factory.hub) == 0
+
+
+def test_at_the_end_of_the_service_clients_are_told_that_it_goes_away(browser):
+    browser.open()
+    done = Deferred.fromCoroutine(browser.factory.stop())
+    ((opcode, payload),) = browser.frames()
+    assert (opcode, payload[:2]) == (8, struct.pack(">H", 1001))
+    assert not done.called
+    browser.say(payload, opcode=8)  # the client answers with the same
+    browser.transport.protocol.connectionLost(Failure(ConnectionDone()))
+    browser.clock.advance(0.01)
+    assert done.called
+
+
+def test_the_end_of_the_service_does_not_wait_long_for_a_client(browser):
+    browser.open()
+    done = Deferred.fromCoroutine(browser.factory.stop())
+    browser.clock.pump([0.01] * 60)
+    assert done.called
 
 
 def test_what_is_here_is_told_at_the_root(browser):

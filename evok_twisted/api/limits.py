@@ -1,0 +1,106 @@
+"""Bounds on clients: how many connections there are, and how fast one may ask."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+
+from evok_twisted.logs import Logger
+
+#: Seconds to wait at least: what is missing by a rounding error is not worth a timer of its own.
+SHORTEST_WAIT = 0.001
+
+
+class Allowance:
+    """So many at once, and so many a second: what is not used up to a second's worth can be used later.
+
+    :param rate: a second.
+    """
+
+    __slots__ = ("_left", "_rate", "_then")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = self._left = rate
+        self._then = now
+
+    def take(self, now: float) -> float:
+        """Use up one; otherwise, the seconds to wait until there is one."""
+        self._left = min(self._rate, self._left + (now - self._then) * self._rate)
+        self._then = now
+        if self._left < 1:
+            return max((1 - self._left) / self._rate, SHORTEST_WAIT)
+        self._left -= 1
+        return 0.0
+
+
+class Doorkeeper(WrappingFactory):
+    """Lets connections in up to a number, in all and from one address; one more is closed at once.
+
+    Connections from this machine itself do not count as from one address: a proxy's clients all come from there.
+
+    :param most: connections in all.
+    :param most_of_one: connections from one address.
+    """
+
+    _log = Logger()
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory, most: int, most_of_one: int) -> None:
+        super().__init__(factory)
+        self._most = most
+        self._most_of_one = most_of_one
+        self._hosts: dict[ProtocolWrapper, str] = {}
+        self._count = 0
+        self._of: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+
+    def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]
+        host = _counted(addr)
+        if self._count >= self._most:
+            self._refuse("in all", self._most)
+            return None
+        if host and self._of[host] >= self._most_of_one:
+            self._refuse(f"from {host}", self._most_of_one)
+            return None
+        wrapper: ProtocolWrapper | None = super().buildProtocol(addr)
+        if wrapper is not None:
+            self._hosts[wrapper] = host
+            self._count += 1
+            self._of[host] += 1
+        return wrapper
+
+    def _refuse(self, what: str, most: int) -> None:
+        self._refused[what] += 1
+        if self._refused[what] == 1:
+            self._log.warn("there are {most} connections {what}; more are closed at once", most=most, what=what)
+
+    def unregisterProtocol(self, protocol: ProtocolWrapper) -> None:
+        super().unregisterProtocol(protocol)
+        host = self._hosts.pop(protocol)
+        self._count -= 1
+        self._of[host] -= 1
+        if not self._of[host]:
+            del self._of[host]
+        # well below the limit, so that a client that connects again and again does not fill the log
+        if self._count < self._most * 0.9:
+            self._accept("in all")
+        if host and self._of[host] < self._most_of_one * 0.9:
+            self._accept(f"from {host}")
+
+    def _accept(self, what: str) -> None:
+        refused = self._refused.pop(what, 0)
+        if refused:
+            self._log.info("connections {what} are taken again; {n} were closed", what=what, n=refused)
+
+
+def _counted(address: IAddress | None) -> str:
+    """The host that an address is of; nothing where it is this machine, or has no host."""
+    host = getattr(address, "host", "")
+    try:
+        return "" if ipaddress.ip_address(host.partition("%")[0]).is_loopback else host
+    except ValueError:
+        return ""
