@@ -177,19 +177,24 @@ class EvokService(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        if not self._unit.scanners:
+        if not self._unit.scanners and not self._unit.sensor_scanners:
             _log.info("no hardware is configured: there is nothing to scan")
         for scanner in self._unit.scanners:
             scanner.start()
+        for sensors in self._unit.sensor_scanners:
+            sensors.start()
 
     def stopService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
+        for writers in (self._unit.sensor_writers, self._unit.writers):
+            await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in writers])
         await self._unit.aliases.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
+        for sensors in self._unit.sensor_scanners:
+            sensors.stop()
         await super().stopService()
         _log.info("evok stopped")
 
