@@ -22,6 +22,7 @@ BAD_CONFIG = 78
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+\S*$", description="an http:// or https:// URL")]
+Interval = Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 
 
@@ -129,7 +130,7 @@ class SensorSettings(Settings, frozen=True, kw_only=True):
         ),
     ]
     type: str | None = None
-    interval: Seconds | None = None
+    interval: Interval | None = None
     enabled: bool = True
 
 
@@ -138,7 +139,7 @@ class OneWireSettings(BusSettings, frozen=True, kw_only=True):
 
     hostname: str = "127.0.0.1"
     port: Port = 4304
-    interval: Seconds = 10.0
+    interval: Interval = 10.0
     scan_interval: Annotated[float, Meta(ge=0, le=86400, description="a number of seconds, at most 86400")] = 60.0
     owpower: str | None = None
     devices: dict[str, SensorSettings] = {}

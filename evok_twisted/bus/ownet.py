@@ -98,12 +98,12 @@ class OwServerProtocol(Protocol):
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             version, length, code, flags, size, _ = HEADER.unpack_from(self._buffer)
-            if version != 0 or not -1 <= length <= LONGEST_PAYLOAD or not self.busy:
+            if version != 0 or not -1 <= length <= LONGEST_PAYLOAD or not (self.busy or length == -1):
                 self._give_up(BadAnswer("owserver sent what is no answer to the request"))
                 return
             if length == -1:  # a keep-alive
                 self._buffer = self._buffer[HEADER.size :]
-                if self._silence is not None:
+                if self._silence is not None and self._silence.active():
                     self._silence.reset(self._timeout)
                 continue
             end = HEADER.size + length

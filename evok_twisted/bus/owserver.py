@@ -122,8 +122,7 @@ class OwServer:
             except Offline:
                 # it may have been closed for having been idle, just now: only a fresh one tells. What is asked and
                 # written here can be so twice
-                if not self.service.running:
-                    raise
+                pass
         protocol = await self._connect()
         return self._take(protocol, await protocol.request(message, payload, size))
 
@@ -134,12 +133,14 @@ class OwServer:
         return answer
 
     async def _connect(self) -> OwServerProtocol:
+        if not self.service.running:
+            raise Offline(f"the {self!r} is not to be asked any more")
         factory = _Factory.forProtocol(lambda: OwServerProtocol(self._clock, *self._times, self._closed))
         self._connecting = self._endpoint.connect(factory)
         self._connecting.addTimeout(CONNECT_TIMEOUT, self._clock)
         try:
             protocol = await self._connecting
-        except (ConnectError, OSError, TimeoutError, CancelledError) as error:
+        except (ConnectError, OSError, ValueError, TimeoutError, CancelledError) as error:
             raise Offline(f"cannot be connected: {str(error) or type(error).__name__}") from None
         finally:
             self._connecting = None

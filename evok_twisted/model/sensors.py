@@ -14,7 +14,7 @@ from evok_twisted.model.device import Device, State
 from evok_twisted.model.onewire import circuit_of, family_of
 
 #: Of ``interval`` and ``scan_interval``, in seconds.
-INTERVAL = Real(0, 3600, "s", above=True)
+INTERVAL = Real(0.1, 3600, "s")
 SCAN_INTERVAL = Real(0, 86400, "s")
 
 #: What a thermometer shows after power-on until it has converted, in degrees Celsius.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
@@ -70,9 +70,7 @@ class Endpoint:
 
     def connect(self, factory):
         if self.refusing:
-            raise_ = Deferred()
-            raise_.errback(ConnectionRefusedError("refused"))
-            return raise_
+            return fail(ConnectionRefusedError("refused"))
         connected = Deferred()
         self.waiting.append((factory, connected))
         if self.at_once:
@@ -249,6 +247,13 @@ def test_an_answer_that_nobody_asked_for_ends_the_connection_and_no_more(rig):
     assert rig.turns == [True]
 
 
+def test_a_keep_alive_after_the_answer_is_passed_over(rig):
+    answer = rig.up().server.read("/x")
+    rig.line.say(frame(4, b"21.5") + KEEP_ALIVE)
+    assert result(answer) == "21.5"
+    assert rig.line.open
+
+
 # Time
 
 
@@ -400,6 +405,26 @@ def test_the_stop_ends_what_is_under_way_and_is_no_news(rig, log):
     assert isinstance(result(answer), Offline)
     assert rig.turns == [True]
     assert log.texts() == []
+
+
+def test_a_host_name_that_is_none_is_a_server_that_is_down(rig):
+    def connect(factory):
+        return fail(ValueError("invalid hostname: ?"))
+
+    rig.endpoint.connect = connect
+    rig.start()
+    assert rig.turns == [False]
+
+
+def test_nothing_is_connected_after_the_stop(rig):
+    rig.up().line.die()  # and a look at the server is due
+    answer = rig.server.read("/x")
+    rig.clock.advance(1)
+    rig.server.service.stopService()
+    assert isinstance(result(answer), Offline)
+    assert not any(line.open for line in rig.endpoint.lines)
+    rig.clock.advance(60)
+    assert len(rig.endpoint.lines) == 2
 
 
 def test_the_stop_ends_an_attempt_to_connect(rig):

@@ -132,6 +132,7 @@ TESTER = {
 
 @needs_owserver
 def test_every_type_of_sensor_is_shown_as_the_real_owserver_reads_it(twistd, tmp_path):
+    """Defect 17 of Evok: with a DS2408 on the bus nothing is shown."""
     owserver = RealOwServer("--tester", ",".join(expected["type"] for expected in TESTER.values())).start()
     try:
         (tmp_path / "config.yaml").write_text(CONFIG.format(port=owserver.port))
@@ -149,6 +150,7 @@ def test_every_type_of_sensor_is_shown_as_the_real_owserver_reads_it(twistd, tmp
 
 
 def test_an_owserver_that_is_not_there_is_one_line(twistd, tmp_path):
+    """Defect 17 of Evok: it is a traceback."""
     (tmp_path / "config.yaml").write_text(CONFIG.format(port=1))
     evok = twistd("evok", "--config", tmp_path, "--port", "0")
     ws = websocket.create_connection(evok.url + "?dialect=v3", timeout=5)

@@ -175,7 +175,7 @@ def test_an_output_needs_its_number_and_a_value(given):
         made("DS2408").checked(given)
 
 
-@pytest.mark.parametrize("given", [{"pio": 2, "value": 1}, {"pio": 0, "value": 2}, {"interval": 0}])
+@pytest.mark.parametrize("given", [{"pio": 2, "value": 1}, {"pio": 0, "value": 2}, {"interval": 0}, {"interval": 1e-9}])
 def test_a_value_out_of_range_is_refused(given):
     with pytest.raises(BadValue):
         made("DS2413").checked(given)
