@@ -24,6 +24,7 @@ Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds,
 Connections = Annotated[int, Meta(ge=1, description="a whole number of connections, 1 or more")]
 Waiting = Annotated[int, Meta(ge=1, description="a whole number of commands, 1 or more")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+\S*$", description="an http:// or https:// URL")]
+Interval = Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 
 
@@ -127,15 +128,30 @@ class ModbusRtuSettings(BusSettings, frozen=True, kw_only=True):
     devices: dict[str, Any] = {}
 
 
+class SensorSettings(Settings, frozen=True, kw_only=True):
+    """One of the ``devices`` of a 1-Wire bus."""
+
+    address: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Fa-f]{2}\.?[0-9A-Fa-f]{12}(\.?[0-9A-Fa-f]{2})?$",
+            description="an address such as 28.95DCD5090000",
+        ),
+    ]
+    type: str | None = None
+    interval: Interval | None = None
+    enabled: bool = True
+
+
 class OneWireSettings(BusSettings, frozen=True, kw_only=True):
     """``type: OWBUS``."""
 
     hostname: str = "127.0.0.1"
     port: Port = 4304
-    interval: Seconds = 10.0
-    scan_interval: Seconds = 60.0
+    interval: Interval = 10.0
+    scan_interval: Annotated[float, Meta(ge=0, le=86400, description="a number of seconds, at most 86400")] = 60.0
     owpower: str | None = None
-    devices: dict[str, Any] = {}
+    devices: dict[str, SensorSettings] = {}
 
 
 BUS_TYPES: Mapping[str, type[BusSettings]] = {
@@ -284,10 +300,11 @@ class _Buses:
         settings = self._reader.struct(cls, node, path)
         if settings is not None and not settings.enabled:
             return None
-        if cls is not ModbusTcpSettings:
+        if cls is ModbusRtuSettings:
             self._reader.warning(f"{path}.type", f"this version does not serve {kind} yet; the bus is left out")
         self._number += 2 if settings is not None and settings.device_info else 1
         if cls not in (ModbusTcpSettings, ModbusRtuSettings):
+            self._check_name(name, path)  # which is a circuit, and that of its sensors' group
             return None if settings is None else Bus(name, settings, ())
         # devices are read even of a bus that has an error: a user wants all errors, not the first
         devices = node.get("devices") or {}

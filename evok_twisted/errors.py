@@ -140,9 +140,9 @@ class Timeout(EvokError):
 
 
 class Refused(EvokError):
-    """The device answered with a Modbus exception.
+    """The device answered with a Modbus exception, or owserver with an error.
 
-    :ivar exception: the Modbus exception code, 1 (illegal function), 2 (illegal data address), ...
+    :ivar exception: the Modbus exception code, 1 (illegal function), 2 (illegal data address), ...; or owserver's.
     """
 
     code = "refused"

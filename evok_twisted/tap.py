@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from evok_twisted import config as cfg
 from evok_twisted.api import webhook
@@ -198,24 +199,37 @@ class EvokService(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        if not self._unit.scanners:
+        if not self._unit.scanners and not self._unit.sensor_scanners:
             _log.info("no hardware is configured: there is nothing to scan")
         for scanner in self._unit.scanners:
             scanner.start()
+        for sensors in self._unit.sensor_scanners:
+            sensors.start()
 
     def stopService(self) -> Deferred[None]:
         stopped = Deferred.fromCoroutine(self._stop())
         return stopped.addErrback(lambda failure: _log.failure("at the stop", failure))  # nobody else would tell
 
+    async def _end_commands(self) -> None:
+        """Let what is under way come to its end; power of 1-Wire buses first, which outputs of boards switch."""
+        for writers in (self._unit.sensor_writers, self._unit.writers):
+            await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in writers])
+
+    def _tell_unfinished(self, failure: Failure) -> None:
+        failure.trap(TimeoutError)
+        _log.error("commands are still under way after {n} s; given up", n=LONGEST_END)
+
     async def _stop(self) -> None:
-        ends = DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
+        ends = Deferred.fromCoroutine(self._end_commands())
         ends.addTimeout(LONGEST_END, self._unit.reactor)
-        ends.addErrback(lambda _: _log.error("commands are still under way after {n} s; given up", n=LONGEST_END))
+        ends.addErrback(self._tell_unfinished)
         await ends
         await self._unit.aliases.stop()
         await self._clients.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
+        for sensors in self._unit.sensor_scanners:
+            sensors.stop()
         await super().stopService()
         _log.info("evok stopped")
 

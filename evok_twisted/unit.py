@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
+from evok_twisted.bus.owserver import OwServer
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
-from evok_twisted.core.commands import Commands
+from evok_twisted.core.commands import Commands, Writer
 from evok_twisted.core.events import Events
+from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
+from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
+from evok_twisted.errors import UnknownCircuit
+from evok_twisted.model import onewire
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
+from evok_twisted.model.sensors import TYPES, OneWireBus, Sensor, sensor
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
-from evok_twisted.settings import Problems
+from evok_twisted.settings import Problems, nearest
 
 
 class Unit:
     """Everything that a configuration asks for, put together; nothing of it runs yet.
 
     :ivar buses: each with a ``service`` that keeps it up while it runs.
+    :ivar sensor_scanners: of the 1-Wire buses.
+    :ivar sensor_writers: of the 1-Wire buses; to be stopped before the others, for they may need them to the end.
     """
 
     def __init__(self, config: cfg.Config, reactor: Any, problems: Problems) -> None:
         self.config = config
-        self.buses: list[TcpBus] = []
+        self.buses: list[TcpBus | OwServer] = []
         self.scanners: list[Scanner] = []
+        self.sensor_scanners: list[SensorScanner] = []
+        self.sensor_writers: list[SensorWriter] = []
         self.registry = Registry()
         self.events = Events(reactor)
         self.reactor = reactor
         self._problems = problems
-        self._writers: dict[str, SlaveWriter] = {}
+        self._writers: dict[str, Writer] = {}
         for bus in config.buses:
             if bus.settings.device_info is not None:
                 self.registry.add(_device_info(bus.name, bus.settings.device_info))
             if isinstance(bus.settings, cfg.ModbusTcpSettings):
                 self._add_tcp(bus, bus.settings)
+            elif isinstance(bus.settings, cfg.OneWireSettings):
+                self._add_onewire(bus.name, bus.settings)
+        self._check_owpower()
         self.writers = tuple(self._writers.values())
         self.aliases = AliasStore(
             self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
@@ -81,6 +97,56 @@ class Unit:
         if settings.device_info is not None:
             self.registry.add(_device_info(name, settings.device_info))
 
+    def _add_onewire(self, name: str, settings: cfg.OneWireSettings) -> None:
+        clock = self.reactor
+        endpoint = HostnameEndpoint(clock, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT)
+        server = OwServer(name, endpoint, clock)
+        bus = OneWireBus(name, settings.interval, settings.scan_interval)
+        known = list(self._known_sensors(name, settings))
+        power = None if settings.owpower is None else partial(self._switch_power, settings.owpower)
+        scanner = SensorScanner(server, bus, known, self.registry, self.events, clock, time.time)
+        writer = SensorWriter(scanner, clock, power)
+        self.buses.append(server)
+        self.sensor_scanners.append(scanner)
+        self.sensor_writers.append(writer)
+        self._writers[name] = writer
+        for device in [bus, *(one for one, _ in known)]:
+            self.registry.add(device)
+
+    def _known_sensors(self, name: str, settings: cfg.OneWireSettings) -> Iterator[tuple[Sensor, float | None]]:
+        taken: dict[str, str] = {}
+        for key, device in settings.devices.items():
+            path = f"comm_channels.{name}.devices.{key}.address"
+            if not device.enabled:
+                continue
+            try:
+                address = onewire.address(device.address)
+            except ValueError as error:
+                self._problems.error(cfg.FILE, path, str(error), fatal=False)
+                continue
+            if address in taken:
+                message = f"{address} is the address of the device {taken[address]} too"
+                self._problems.error(cfg.FILE, path, message, fatal=False)
+                continue
+            taken[address] = key
+            kind = device.type.upper() if device.type is not None else None
+            if kind is not None and kind not in TYPES:
+                message = f"got {device.type!r}, of which no values are known; {nearest(kind, TYPES)}"
+                self._problems.warning(cfg.FILE, f"comm_channels.{name}.devices.{key}.type", message)
+            yield sensor(address, kind, name, device.interval or settings.interval), device.interval
+
+    def _check_owpower(self) -> None:
+        for bus in self.config.buses:
+            if isinstance(bus.settings, cfg.OneWireSettings) and bus.settings.owpower is not None:
+                try:
+                    self.registry.find("owpower", bus.settings.owpower, "v3")
+                except UnknownCircuit as error:
+                    path = f"comm_channels.{bus.name}.owpower"
+                    self._problems.error(cfg.FILE, path, f"got {bus.settings.owpower!r}: {error}", fatal=False)
+
+    def _switch_power(self, circuit: str, value: int) -> Deferred[Device]:
+        return self.commands.set("owpower", circuit, {"value": value})
+
     def summary(self) -> Iterator[str]:
         """What would run, for people, line by line."""
         for bus in self.config.buses:
@@ -89,6 +155,11 @@ class Unit:
                 yield f"bus {bus.name}: Modbus TCP, {settings.hostname}:{settings.port}"
                 for board in bus.boards:
                     yield from self._summary_of(board)
+            elif isinstance(settings, cfg.OneWireSettings):
+                yield f"bus {bus.name}: 1-Wire, owserver at {settings.hostname}:{settings.port}"
+                for key, device in settings.devices.items():
+                    if device.enabled:
+                        yield f"  sensor {key}: {device.type or 'of the type that its address tells'}, {device.address}"
         total = Counter(device.kind for device in self.registry)
         yield f"{sum(total.values())} circuits on {len(self.scanners)} boards"
 

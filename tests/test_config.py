@@ -139,9 +139,41 @@ def test_what_evoks_documentation_misspells_is_taken_with_a_warning(load):
     assert "comm_channels.SERIAL.boudrate: this key is spelt 'baudrate'; taken as that" in loaded.warnings
 
 
-@pytest.mark.parametrize("name", ["SERIAL", "OWFS"])
+@pytest.mark.parametrize("name", ["SERIAL"])
 def test_what_is_not_served_yet_is_said(load, name):
     assert [w for w in load(EVOK, autogen="{}").warnings if f"comm_channels.{name}.type" in w and "yet" in w] != []
+
+
+def test_the_sensors_of_a_1_wire_bus_are_typed(load):
+    settings = load(EVOK, autogen="{}").bus("OWFS").settings
+    assert (settings.hostname, settings.port, settings.owpower) == ("127.0.0.1", 4304, "1")
+    assert settings.devices == {"temp_1": cfg.SensorSettings(type="DS18B20", address="28.95DCD5090000")}
+
+
+def onewire(device="{address: 28.95DCD5090000}", name="OW", more=""):
+    return f"comm_channels:\n  {name}: {{type: OWFS, {more} devices: {{a: {device}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (onewire("{address: 28.95}"), "devices.a.address: got '28.95', expected an address such as 28.95DCD5090000"),
+        (onewire("{type: DS18B20}"), "devices.a: the key 'address' is missing; expected an address such as"),
+        (
+            onewire("{address: 28.95DCD5090000, interval: 0}"),
+            "devices.a.interval: got '0', expected a number of seconds",
+        ),
+        (onewire("5"), "devices.a: got '5', expected a mapping"),
+        (onewire(more="scan_interval: -1,"), "scan_interval: got '-1', expected a number of seconds"),
+        (onewire(name="1-Wire?"), "got the name '1-Wire?', expected one without spaces"),
+    ],
+)
+def test_an_error_of_a_1_wire_bus_says_what_was_found_and_what_was_expected(load, text, error):
+    assert [found for found in load(text).errors if error in found] != []
+
+
+def test_a_scan_interval_may_be_0(load):
+    assert load(onewire(more="scan_interval: 0,")).bus("OW").settings.scan_interval == 0
 
 
 def test_autogen_is_laid_under_the_configuration(load):

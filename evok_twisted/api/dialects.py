@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from evok_twisted.model import aliases, analog, digital, system
+from evok_twisted.model import aliases, analog, digital, sensors, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
 
@@ -31,6 +31,13 @@ FIELDS: Mapping[type[Device], str] = {
     system.NonVolatileSave: "circuit value glob_dev_id",
     system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type online errors timeouts",
     system.DeviceInfo: "family model sn board_count circuit",
+    sensors.Thermometer: "circuit address value lost time interval type",
+    sensors.BatteryMonitor: "circuit address humidity vdd vad vis temp lost time interval type",
+    sensors.EightPins: "circuit address value pio lost time interval type",
+    sensors.TwoPins: "circuit address value pio lost time interval type",
+    sensors.Tag: "circuit address value lost time interval type",
+    sensors.Sensor: "circuit address lost time interval type",
+    sensors.OneWireBus: "circuit bus scan_interval interval do_scan do_reset",
     aliases.AliasTable: "circuit save aliases",
 }
 

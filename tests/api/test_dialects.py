@@ -12,6 +12,7 @@ from evok_twisted.api.dialects import fragment, listing, state_object
 from evok_twisted.definitions import UnitRegisters
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.registers import INPUT, Registers
+from evok_twisted.model.sensors import TYPES, OneWireBus, sensor
 from evok_twisted.model.system import DataPoint, DeviceInfo, DeviceInfoState
 
 
@@ -52,6 +53,59 @@ V3 = {
 
 #: Of a slave, what Evok does not show.
 NEW = ("online", "errors", "timeouts")
+
+
+# 1-Wire: the same in both dialects
+
+ONE_WIRE = {
+    ("28.95DCD5090000", "DS18B20"): (
+        {"temperature": "21.5"},
+        '{"dev":"temp","circuit":"2895DCD509000035","address":"28.95DCD5090000","value":21.5,"lost":false,'
+        '"time":1707740000.1,"interval":10,"type":"DS18B20"}',
+    ),
+    ("26.A1B2C3000000", "DS2438"): (
+        {"temperature": "21.5", "VDD": "5.02", "VAD": "2.2"},
+        '{"dev":"1wdevice","circuit":"26A1B2C300000077","address":"26.A1B2C3000000","humidity":null,"vdd":5.02,'
+        '"vad":2.2,"vis":null,"temp":21.5,"lost":false,"time":1707740000.1,"interval":10,"type":"DS2438"}',
+    ),
+    ("3A.00003AC50700", "DS2413"): (
+        {"sensed.ALL": "0,1", "PIO.ALL": "1,0"},
+        '{"dev":"1wdevice","circuit":"3A00003AC50700C4","address":"3A.00003AC50700","value":[0,1],"pio":[1,0],'
+        '"lost":false,"time":1707740000.1,"interval":10,"type":"DS2413"}',
+    ),
+    ("01.000001FE0800", "DS2401"): (
+        {},
+        '{"dev":"1wdevice","circuit":"01000001FE0800BD","address":"01.000001FE0800","value":1,"lost":false,'
+        '"time":1707740000.1,"interval":10,"type":"DS2401"}',
+    ),
+    ("1D.00001DE20A00", "DS2423"): (
+        {},
+        '{"dev":"1wdevice","circuit":"1D00001DE20A0009","address":"1D.00001DE20A00","lost":false,'
+        '"time":1707740000.1,"interval":10,"type":"DS2423"}',
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", ["classic", "v3"])
+@pytest.mark.parametrize("which", ONE_WIRE)
+def test_a_sensor_shows_these_fields_in_this_order(which, dialect):
+    texts, expected = ONE_WIRE[which]
+    one = sensor(*which, "OWFS", 10)
+    one.take(texts, 1707740000.1)
+    assert fragment(one, dialect).decode() == expected
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_every_type_of_sensor_has_its_fields(type):
+    one = sensor("28.95DCD5090000", type, "OWFS", 10)
+    assert json.loads(fragment(one, "classic"))["type"] == type
+
+
+@pytest.mark.parametrize("dialect", ["classic", "v3"])
+def test_a_1_wire_bus_shows_these_fields_in_this_order(dialect):
+    assert fragment(OneWireBus("OWFS", 10, 60), dialect).decode() == (
+        '{"dev":"owbus","circuit":"OWFS","bus":"OWFS","scan_interval":60,"interval":10,"do_scan":false,"do_reset":false}'
+    )
 
 
 @pytest.mark.parametrize("target", CLASSIC)

@@ -22,6 +22,9 @@ FIELDS = {
     "owpower": ["circuit", "value"],
     "register": ["circuit", "value"],
     "modbus_slave": ["circuit", "last_comm", "slave_id", "modbus_type"],
+    "temp": ["circuit", "address", "value", "lost", "time", "interval", "type"],
+    "1wdevice": ["circuit", "address", "humidity", "vdd", "vad", "vis", "temp", "lost", "time", "interval", "type"],
+    "owbus": ["circuit", "bus", "scan_interval", "interval", "do_scan", "do_reset"],
     "device_info": ["family", "model", "sn", "board_count", "circuit"],
 }
 
@@ -121,7 +124,31 @@ def test_all_shows_the_whole_unit_field_by_field(connect):
     assert numbers == {"1": 2, "2": 3, "3": 4}
     (info,) = [one for one in states if one["dev"] == "device_info"]
     assert info["circuit"] == "Neuron_L533_0"
-    assert len(states) == 38 + 2 * 71 + 1
+    assert len(states) == 38 + 2 * 71 + 1 + 4
+
+
+def test_the_1_wire_sensors_can_be_read_set_and_named(connect):
+    ws = connect()
+    say(ws, cmd="full", dev="sensor", circuit="2895DCD509000035", id=1)
+    one = reply(ws, 1)["result"]
+    assert 19.5 <= one["value"] <= 23.5
+    assert (one["lost"], one["type"]) == (False, "DS18B20")
+    say(ws, cmd="set", dev="temp", circuit="2895DCD509000035", interval=0.5, alias="cellar", id=2)
+    assert reply(ws, 2)["result"]["interval"] == 0.5
+    say(ws, cmd="filter", devices=["temp/cellar"], id=3)
+    reply(ws, 3)
+    (changed,) = hear(ws, lambda message: True, seconds=20)
+    assert changed["alias"] == "cellar"
+    assert changed["time"] > one["time"]
+
+
+def test_a_reset_of_the_1_wire_bus_takes_its_power_away_and_gives_it_back(connect):
+    ws = connect()
+    say(ws, cmd="filter", devices=["owpower"], id=1)
+    reply(ws, 1)
+    say(ws, cmd="set", dev="owbus", circuit="OWFS", do_reset=True)
+    seen = [hear(ws, lambda message: True)[0] for _ in range(2)]
+    assert [one["value"] for one in seen] == [1, 0]
 
 
 def test_v3_names(connect):

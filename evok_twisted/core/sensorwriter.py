@@ -1,0 +1,229 @@
+"""Does what clients ask of a 1-Wire bus and its sensors: outputs, intervals, a scan, a reset of the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+
+from evok_twisted.core.commands import Assignment
+from evok_twisted.core.onewire import SensorScanner
+from evok_twisted.errors import Busy, Conflict, EvokError, Offline, Superseded, Timeout
+from evok_twisted.logs import Logger
+from evok_twisted.model.codec import parse
+from evok_twisted.model.device import Device
+from evok_twisted.model.sensors import OneWireBus, Sensor
+
+#: Sets the circuit that switches the power of a bus: 1 is off.
+Power = Callable[[int], Deferred[Device]]
+
+
+class _Job:
+    """A ``set`` on its way."""
+
+    __slots__ = ("device", "done", "expiry", "replaceable", "wanted", "writer")
+
+    def __init__(self, writer: SensorWriter, device: Device, wanted: Mapping[str, Any], replaceable: bool) -> None:
+        self.writer = writer
+        self.device = device
+        self.wanted = wanted
+        self.replaceable = replaceable
+        #: what the client waits for
+        self.done: Deferred[None] = Deferred()
+        self.expiry: IDelayedCall | None = None
+
+    async def __call__(self) -> None:
+        await self.writer.run(self)
+
+    def replaces(self, older: _Job) -> bool:
+        """Whether both set the same output."""
+        same = older.device is self.device and older.wanted.get("pio") == self.wanted.get("pio")
+        return same and older.replaceable and "pio" in self.wanted and older.wanted.keys() <= self.wanted.keys()
+
+    def fail(self, error: EvokError) -> None:
+        """Tell the client, who may know already."""
+        if not self.done.called:
+            self.done.errback(error)
+
+
+class SensorWriter:
+    """Writes to one 1-Wire bus (a ``core.commands.Writer``).
+
+    :param power: how to switch the bus's power, None where nobody said.
+    :param limit: how many commands may wait; one more is refused with ``Busy``.
+    """
+
+    _log = Logger()
+
+    #: seconds within which a command must have its turn
+    write_timeout = 5.0
+    #: how long a reset leaves the bus without power, and waits after that for the sensors to come up, in seconds
+    power_off, power_up = 0.2, 0.05
+    #: seconds until it is tried again to switch the power on
+    power_retry = 1.0
+
+    def __init__(
+        self, scanner: SensorScanner, clock: IReactorTime, power: Power | None = None, *, limit: int = 64
+    ) -> None:
+        self._scanner = scanner
+        self._clock = clock
+        self._power = power
+        self._limit = limit
+        self._waiting: list[_Job] = []
+        #: fires when the power is on again, while it is off
+        self._powerless: Deferred[None] | None = None
+        self._stopping = False
+        scanner.server.watch(self._server_turned)
+
+    def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
+        """Find out now what can be known to be wrong with a ``set``.
+
+        :raises BadParameter: (or ``BadValue``) the device does not take this.
+        :raises Conflict: a reset, and nobody said what switches the power.
+        :raises Offline: owserver does not answer.
+        """
+        wanted = _checked(device, parameters)
+        if wanted.get("do_reset") and self._power is None:
+            raise Conflict(f"{device!r}: its configuration names no owpower, which a reset needs")
+        if _touches_the_bus(wanted) and not self._scanner.server.online:
+            raise Offline(f"{device!r}: owserver does not answer")
+
+    def submit_all(self, sets: Sequence[Assignment]) -> list[Deferred[None]]:
+        """Do each ``set`` in its turn; it must have it within ``write_timeout``.
+
+        :returns: for each, fires when owserver has acknowledged everything and the device shows it; of a scan, when
+            it is over.
+        """
+        return [self._queue(one) for one in sets]
+
+    def _queue(self, what: Assignment) -> Deferred[None]:
+        device = what.device
+        if self._stopping:
+            return fail(Offline(f"{device!r}: the service is stopping"))
+        job = _Job(self, device, _checked(device, what.parameters), what.replaceable)
+        for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
+            self._withdraw(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
+        if len(self._waiting) >= self._limit:
+            return fail(Busy(f"{device!r}: {self._limit} commands wait for {self._scanner.bus!r} already"))
+        job.expiry = self._clock.callLater(self.write_timeout, self._expire, job)
+        self._waiting.append(job)
+        self._scanner.submit(job)
+        return job.done
+
+    def _expire(self, job: _Job) -> None:
+        waited = self.write_timeout
+        self._withdraw(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s; it will not be sent"))
+
+    def _withdraw(self, job: _Job, error: EvokError) -> None:
+        self._leave_queue(job)
+        self._scanner.withdraw(job)
+        job.fail(error)
+
+    def _leave_queue(self, job: _Job) -> None:
+        self._waiting.remove(job)
+        if job.expiry is not None and job.expiry.active():
+            job.expiry.cancel()
+
+    def _server_turned(self, online: bool) -> None:
+        if not online:
+            for job in [job for job in self._waiting if _touches_the_bus(job.wanted)]:
+                self._withdraw(job, Offline(f"{job.device!r}: owserver stopped answering before this was sent"))
+
+    async def run(self, job: _Job) -> None:
+        """Do a command whose turn has come."""
+        self._leave_queue(job)
+        try:
+            if isinstance(job.device, OneWireBus):
+                await self._set_bus(job.device, job)
+            elif isinstance(job.device, Sensor):
+                await self._set_sensor(job.device, job.wanted)
+        except EvokError as error:
+            job.fail(error)
+        else:
+            if not job.done.called:
+                job.done.callback(None)
+
+    async def _set_sensor(self, device: Sensor, wanted: Mapping[str, Any]) -> None:
+        writes = device.writes(wanted)
+        for name, text in writes:
+            await self._scanner.server.write(f"/{device.address}/{name}", text)
+        if writes:
+            await self._scanner.read(device)
+        if "interval" in wanted:
+            self._scanner.set_interval(device, wanted["interval"])
+
+    async def _set_bus(self, device: OneWireBus, job: _Job) -> None:
+        wanted, state = job.wanted, device.state
+        if wanted.keys() & {"interval", "scan_interval"}:
+            scan_interval = wanted.get("scan_interval", state.scan_interval)
+            self._scanner.set_intervals(wanted.get("interval", state.interval), scan_interval)
+        if wanted.get("do_reset") and self._power is not None:
+            await self._reset(self._power, job)
+        if wanted.get("do_reset") or wanted.get("do_scan"):
+            await self._scanner.scan()
+
+    async def _reset(self, power: Power, job: _Job) -> None:
+        self._powerless = Deferred()
+        try:
+            await self._cycle(power, job)
+        finally:
+            self._powerless.callback(None)
+            self._powerless = None
+        await deferLater(self._clock, self.power_up)
+
+    async def _cycle(self, power: Power, job: _Job) -> None:
+        try:
+            await power(1)
+            await deferLater(self._clock, self.power_off)
+        except EvokError as error:
+            if error.sent:
+                await self._power_on(power, job)
+            raise
+        await self._power_on(power, job)
+
+    async def _power_on(self, power: Power, job: _Job) -> None:
+        """Switch the power on again, and do not leave it at a failure: nobody else would."""
+        since = self._clock.seconds()
+        while True:
+            try:
+                await power(0)
+                break
+            except EvokError as error:
+                if not job.done.called:
+                    self._log.error(
+                        "{bus!r} is without power, which cannot be switched on; trying on: {why}",
+                        bus=job.device,
+                        why=error,
+                    )
+                    job.fail(error)
+                if self._stopping:
+                    self._log.error("{bus!r} is left without power", bus=job.device)
+                    raise
+            await deferLater(self._clock, self.power_retry)
+        if job.done.called:
+            lasted = self._clock.seconds() - since
+            self._log.info("{bus!r} has power again, after {lasted:.1f} s", bus=job.device, lasted=lasted)
+
+    async def stop(self) -> None:
+        """Fail what waits, and let a reset that is under way switch the power on.
+
+        Takes as long as two commands to the circuit that switches the power, at most.
+        """
+        self._stopping = True
+        for job in tuple(self._waiting):
+            self._withdraw(job, Offline(f"{job.device!r}: the service is stopping"))
+        if self._powerless is not None:
+            await DeferredList([self._powerless])
+
+
+def _checked(device: Device, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(device, Sensor | OneWireBus):
+        return device.checked(parameters)
+    return parse(device.parameters, parameters)  # what the unit is, perhaps: it takes an alias only
+
+
+def _touches_the_bus(wanted: Mapping[str, Any]) -> bool:
+    return "pio" in wanted or bool(wanted.get("do_scan") or wanted.get("do_reset"))

@@ -1,0 +1,149 @@
+"""What a configuration with a 1-Wire bus comes down to."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from stack import DEFINITIONS, turn
+from twisted.internet import reactor
+
+from evok_twisted import config as cfg
+from evok_twisted.api.websocket import ConnectionFactory
+from evok_twisted.definitions import load_definition
+from evok_twisted.settings import Problems
+from evok_twisted.simulator.boards import SimulatedBoard
+from evok_twisted.simulator.owserver import OwServerSimulator, thermometer
+from evok_twisted.simulator.server import SimulatorFactory
+from evok_twisted.tap import EvokService
+from evok_twisted.unit import Unit
+
+BOILER = "28.95DCD5090000"
+
+
+def unit_of(*buses, **devices):
+    problems = Problems()
+    sensors = {name: cfg.SensorSettings(**settings) for name, settings in devices.items()}
+    onewire = cfg.Bus("OWFS", cfg.OneWireSettings(owpower="1" if buses else None, devices=sensors), ())
+    return Unit(cfg.Config(buses=(*buses, onewire)), reactor, problems), [str(one) for one in problems.found]
+
+
+def test_configured_sensors_are_in_the_registry_with_their_intervals():
+    unit, problems = unit_of(a={"address": BOILER, "interval": 2.0}, b={"address": "2600002659040001", "type": None})
+    assert problems == ["error: config.yaml: comm_channels.OWFS.devices.b.address: "
+                        "got '2600002659040001', whose checksum would be D6; is a digit wrong?"]  # fmt: skip
+    assert [repr(device) for device in unit.registry] == ["temp 2895DCD509000035", "owbus OWFS"]
+    assert unit.registry.find("temp", "2895DCD509000035", "v3").state.interval == 2.0
+
+
+def test_a_sensor_that_is_not_enabled_is_not_there():
+    unit, _ = unit_of(a={"address": BOILER, "enabled": False})
+    assert unit.registry.of_kind("temp") == ()
+
+
+def test_two_sensors_with_one_address_are_told():
+    unit, problems = unit_of(a={"address": BOILER}, b={"address": "28.95dcd5090000"})
+    assert len(unit.registry.of_kind("temp")) == 1
+    assert problems == [
+        "error: config.yaml: comm_channels.OWFS.devices.b.address: 28.95DCD5090000 is the address of the device a too"
+    ]
+
+
+def test_a_type_that_is_not_known_is_told_with_the_nearest():
+    unit, problems = unit_of(a={"address": BOILER, "type": "ds18b"})
+    assert problems[0].endswith("got 'ds18b', of which no values are known; did you mean 'DS18B20'?")
+    assert unit.registry.of_kind("1wdevice")[0].state.type == "DS18B"
+
+
+def test_an_owpower_that_is_not_there_is_told():
+    problems = Problems()
+    settings = cfg.OneWireSettings(owpower="7")
+    Unit(cfg.Config(buses=(cfg.Bus("OWFS", settings, ()),)), reactor, problems)
+    assert [str(one) for one in problems.errors] == [
+        "error: config.yaml: comm_channels.OWFS.owpower: got '7': "
+        "owpower has no circuit or alias '7'; there are no circuits of that kind"
+    ]
+    assert problems.fatal == []
+
+
+def test_the_summary_names_the_sensors():
+    unit, _ = unit_of(boiler={"address": BOILER, "type": "DS18B20"})
+    assert list(unit.summary())[:2] == [
+        "bus OWFS: 1-Wire, owserver at 127.0.0.1:4304",
+        "  sensor boiler: DS18B20, 28.95DCD5090000",
+    ]
+
+
+class Together:
+    """A board that switches the power of a 1-Wire bus, and the service on both."""
+
+    def __init__(self):
+        definition = load_definition(DEFINITIONS / "00.yaml", Problems())
+        self.board = SimulatedBoard(definition)
+        self.owserver = OwServerSimulator([thermometer(BOILER, reactor, 20.0)])
+        self.boards = SimulatorFactory({1: self.board})
+        self.ports = [reactor.listenTCP(0, one, interface="127.0.0.1") for one in (self.boards, self.owserver)]
+        modbus, onewire = (port.getHost().port for port in self.ports)
+        board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model="00"), definition)
+        buses = (
+            cfg.Bus("LOCAL", cfg.ModbusTcpSettings(port=modbus), (board,)),
+            cfg.Bus("OWFS", cfg.OneWireSettings(port=onewire, interval=0.5, owpower="1"), ()),
+        )
+        self.unit = Unit(cfg.Config(buses=buses), reactor, Problems())
+        self.power = []
+        self.unit.events.subscribe(self._changed)
+        self.service = EvokService(self.unit, ConnectionFactory(self.unit.registry, self.unit.commands, reactor))
+        self.service.startService()
+
+    def _changed(self, changes):
+        self.power += [device.state.value for device in changes.devices if device.kind == "owpower"]
+
+    async def until(self, condition, what):
+        deadline = reactor.seconds() + 10
+        while not condition():
+            assert reactor.seconds() < deadline, f"not within 10 s: {what}"
+            await turn(0.002)
+
+    def scanned(self):
+        return self.unit.registry.of_kind("temp") and self.unit.scanners[0].slave.online
+
+    async def stop(self):
+        if self.service.running:
+            await self.service.stopService()
+        self.boards.drop_connections()
+        self.owserver.drop_connections()
+        for port in self.ports:
+            await port.stopListening()
+
+
+@pytest_twisted.async_yield_fixture
+async def together():
+    together = Together()
+    await together.until(together.scanned, "the sensor was found, the board read")
+    yield together
+    await together.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reset_switches_the_power_off_and_on_and_scans(together):
+    together.owserver.sensors["26.A1B2C3000000"] = thermometer("26.A1B2C3000000", reactor, 20.0)
+    device = await together.unit.commands.set("owbus", "OWFS", {"do_reset": True})
+    assert device.kind == "owbus"
+    assert together.power == [1, 0]
+    assert len(together.unit.registry.of_kind("temp")) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_in_the_middle_of_a_reset_leaves_the_power_on(together):
+    reset = together.unit.commands.set("owbus", "OWFS", {"do_reset": True})
+    outcome = []
+    reset.addBoth(outcome.append)
+    await together.until(lambda: together.power == [1], "the power is off")
+    await together.service.stopService()
+    assert together.power == [1, 0]
+    await together.until(lambda: outcome, "the client is told")
+
+
+@pytest.mark.parametrize("name", ["temp", "sensor", "1wdevice"])
+@pytest_twisted.ensureDeferred
+async def test_a_sensor_is_found_by_each_of_its_names(together, name):
+    assert together.unit.registry.find(name, "2895DCD509000035", "classic").state.type == "DS18B20"
