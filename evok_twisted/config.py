@@ -99,6 +99,7 @@ class ModbusTcpSettings(BusSettings, frozen=True, kw_only=True):
     timeout: Seconds = 1.0
     write_timeout: Seconds = 2.0
     pipeline: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] | None = None
+    framer: Literal["socket", "rtu"] = "socket"
     devices: dict[str, Any] = {}
 
 
@@ -107,7 +108,7 @@ class ModbusRtuSettings(BusSettings, frozen=True, kw_only=True):
 
     misspelt = {"boudrate": "baudrate"}
 
-    port: str
+    port: Annotated[str, Meta(min_length=1, description="the path of a serial device such as /dev/ttyUSB0")]
     baudrate: Annotated[int, Meta(ge=300, description="a baud rate such as 19200")] = 19200
     parity: Literal["N", "E", "O"] = "N"
     stopbits: Annotated[int, Meta(ge=1, le=2, description="1 or 2")] = 1
@@ -273,8 +274,10 @@ class _Buses:
         settings = self._reader.struct(cls, node, path)
         if settings is not None and not settings.enabled:
             return None
-        if cls is not ModbusTcpSettings:
+        if cls is OneWireSettings:
             self._reader.warning(f"{path}.type", f"this version does not serve {kind} yet; the bus is left out")
+        if isinstance(settings, ModbusTcpSettings) and settings.framer == "rtu" and settings.pipeline not in (None, 1):
+            self._reader.warning(f"{path}.pipeline", "with framer: rtu one request is in flight; this is passed over")
         self._number += 2 if settings is not None and settings.device_info else 1
         if cls not in (ModbusTcpSettings, ModbusRtuSettings):
             return None if settings is None else Bus(name, settings, ())

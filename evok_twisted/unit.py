@@ -9,6 +9,8 @@ from typing import Any
 from twisted.internet.endpoints import HostnameEndpoint
 
 from evok_twisted import config as cfg
+from evok_twisted.bus.base import ModbusBus
+from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.commands import Commands, SlaveWriter
 from evok_twisted.core.events import Events
@@ -18,6 +20,7 @@ from evok_twisted.core.slave import Slave
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.serialport import SerialSettings
 from evok_twisted.settings import Problems
 
 
@@ -29,7 +32,7 @@ class Unit:
 
     def __init__(self, config: cfg.Config, reactor: Any, problems: Problems) -> None:
         self.config = config
-        self.buses: list[TcpBus] = []
+        self.buses: list[ModbusBus] = []
         self.scanners: list[Scanner] = []
         self.registry = Registry()
         self.events = Events(reactor)
@@ -41,6 +44,8 @@ class Unit:
                 self.registry.add(_device_info(bus.name, bus.settings.device_info))
             if isinstance(bus.settings, cfg.ModbusTcpSettings):
                 self._add_tcp(bus, bus.settings)
+            elif isinstance(bus.settings, cfg.ModbusRtuSettings):
+                self._add_rtu(bus, bus.settings)
         self.commands = Commands(self.registry, self.events, self._writers)
         self.writers = tuple(self._writers.values())
 
@@ -52,12 +57,25 @@ class Unit:
             timeout=settings.timeout,
             write_timeout=settings.write_timeout,
             pipeline=settings.pipeline or default_pipeline(settings.hostname),
+            framer=settings.framer,
         )
         self.buses.append(tcp)
         for board in bus.boards:
             self._add_board(tcp, board, "TCP", settings.hostname)
 
-    def _add_board(self, bus: TcpBus, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
+    def _add_rtu(self, bus: cfg.Bus, settings: cfg.ModbusRtuSettings) -> None:
+        rtu = RtuBus(
+            bus.name,
+            SerialSettings(settings.port, settings.baudrate, settings.parity, settings.stopbits),
+            self._reactor,
+            timeout=settings.timeout,
+            write_timeout=settings.write_timeout,
+        )
+        self.buses.append(rtu)
+        for board in bus.boards:
+            self._add_board(rtu, board, "RTU", settings.port)
+
+    def _add_board(self, bus: ModbusBus, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
         name, number, settings = board.name, board.number, board.settings
         interval = 1 / settings.scan_frequency
         clock = self._reactor
@@ -77,9 +95,13 @@ class Unit:
         for bus in self.config.buses:
             settings = bus.settings
             if isinstance(settings, cfg.ModbusTcpSettings):
-                yield f"bus {bus.name}: Modbus TCP, {settings.hostname}:{settings.port}"
-                for board in bus.boards:
-                    yield from self._summary_of(board)
+                protocol = "Modbus TCP" if settings.framer == "socket" else "Modbus RTU over TCP"
+                yield f"bus {bus.name}: {protocol}, {settings.hostname}:{settings.port}"
+            elif isinstance(settings, cfg.ModbusRtuSettings):
+                character = f"8{settings.parity}{settings.stopbits}"
+                yield f"bus {bus.name}: Modbus RTU, {settings.port}, {settings.baudrate} baud, {character}"
+            for board in bus.boards:
+                yield from self._summary_of(board)
         total = Counter(device.kind for device in self.registry)
         yield f"{sum(total.values())} circuits on {len(self.scanners)} boards"
 

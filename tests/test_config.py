@@ -139,9 +139,16 @@ def test_what_evoks_documentation_misspells_is_taken_with_a_warning(load):
     assert "comm_channels.SERIAL.boudrate: this key is spelt 'baudrate'; taken as that" in loaded.warnings
 
 
-@pytest.mark.parametrize("name", ["SERIAL", "OWFS"])
-def test_what_is_not_served_yet_is_said(load, name):
-    assert [w for w in load(EVOK, autogen="{}").warnings if f"comm_channels.{name}.type" in w and "yet" in w] != []
+def test_what_is_not_served_yet_is_said(load):
+    warnings = load(EVOK, autogen="{}").warnings
+    assert [w for w in warnings if "comm_channels.OWFS.type" in w and "yet" in w] != []
+    assert [w for w in warnings if "comm_channels.SERIAL.type" in w] == []
+
+
+def test_a_bus_over_tcp_may_tunnel_rtu_frames(load):
+    loaded = load("comm_channels: {A: {type: MODBUSTCP, framer: rtu, pipeline: 4}, B: {type: MODBUSTCP}}")
+    assert (loaded.bus("A").settings.framer, loaded.bus("B").settings.framer) == ("rtu", "socket")
+    assert any("comm_channels.A.pipeline" in warning for warning in loaded.warnings)
 
 
 def test_autogen_is_laid_under_the_configuration(load):
