@@ -20,7 +20,7 @@ from evok_twisted.core.slave import Slave
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
-from evok_twisted.serialport import SerialSettings
+from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems
 
 
@@ -64,10 +64,12 @@ class Unit:
             self._add_board(tcp, board, "TCP", settings.hostname)
 
     def _add_rtu(self, bus: cfg.Bus, settings: cfg.ModbusRtuSettings) -> None:
+        port = SerialSettings(settings.port, settings.baudrate, settings.parity, settings.stopbits)
         rtu = RtuBus(
             bus.name,
-            SerialSettings(settings.port, settings.baudrate, settings.parity, settings.stopbits),
+            SerialEndpoint(port, self._reactor),
             self._reactor,
+            baudrate=settings.baudrate,
             timeout=settings.timeout,
             write_timeout=settings.write_timeout,
         )

@@ -125,10 +125,15 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                     return request
                 soonest = delay if soonest is None else min(soonest, delay)
         if soonest is not None:
-            if self._pause is not None:
-                self._pause.cancel()
-            self._pause = self._clock.callLater(soonest, self._resume)
+            self._come_back(soonest)
         return None
+
+    def _come_back(self, delay: float) -> None:
+        if self._pause is not None:
+            if self._pause.getTime() <= self._clock.seconds() + delay:
+                return  # and not put off by everything that comes, or it might never be
+            self._pause.cancel()
+        self._pause = self._clock.callLater(delay, self._resume)
 
     def _resume(self) -> None:
         self._pause = None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
 from evok_twisted.bus.base import Connection, ModbusBus, retry_delay
 from evok_twisted.bus.framing import RtuFraming
 from evok_twisted.bus.line import LONGEST, Turns, character_time
 from evok_twisted.bus.modbus import ModbusClientProtocol
-from evok_twisted.serialport import SerialEndpoint, SerialSettings, SerialTransport
+from evok_twisted.serialport import SerialTransport
 
 #: seconds for which a port must stay open, or until something comes through it, to be told of: one that opens and
 #: fails at once is no better than one that does not open
@@ -26,17 +26,26 @@ def _reopen_delay(attempt: int) -> float:
 class RtuBus(ModbusBus):
     """A serial port and the slaves on its line.
 
-    :param timeout: seconds for an answer, besides those that both take on the line.
+    :param endpoint: opens the port.
+    :param timeout: seconds for an answer, besides those that it and the request take on the line.
     """
 
-    def __init__(self, name: str, settings: SerialSettings, reactor: Any, *, timeout: float, write_timeout: float):
-        both = 2 * LONGEST * character_time(settings.baudrate)
-        endpoint = SerialEndpoint(settings, reactor)
+    def __init__(
+        self,
+        name: str,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
+        *,
+        baudrate: int,
+        timeout: float,
+        write_timeout: float,
+    ) -> None:
+        both = 2 * LONGEST * character_time(baudrate)
         super().__init__(
-            name, endpoint, reactor, timeout=timeout + both, write_timeout=write_timeout, retry=_reopen_delay
+            name, endpoint, clock, timeout=timeout + both, write_timeout=write_timeout, retry=_reopen_delay
         )
+        self._baudrate = baudrate
         self._answer_timeout = timeout
-        self._baudrate = settings.baudrate
         self._settling: IDelayedCall | None = None
 
     def _make(self) -> Connection:
@@ -57,6 +66,5 @@ class _SerialConnection(Connection):
     def _hopeless(self, late: object) -> str:
         # there is no connection to drop, and silence says nothing of the port: slaves may be off. But what the system
         # has not put on the line yet must not go there later
-        assert isinstance(self.transport, SerialTransport)
-        self.transport.discard_output()
+        cast(SerialTransport, self.transport).discard_output()
         return ""
