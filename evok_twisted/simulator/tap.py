@@ -8,11 +8,14 @@ from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
-from evok_twisted.logs import Logger, set_level
+from evok_twisted.logs import Logger, QuietLogger, set_level
 from evok_twisted.ports import Port, described
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems
@@ -134,7 +137,19 @@ def _serving(
         )
         return None
     port = SerialSettings(where, settings.baudrate, settings.parity, settings.stopbits)
-    return ClientService(SerialEndpoint(port, reactor), factory, clock=reactor)
+    service = _Reopening(SerialEndpoint(port, reactor), factory, clock=reactor)
+    service.whenConnected(failAfterFailures=1).addErrback(_not_opened, where)
+    return service
+
+
+class _Reopening(ClientService):
+    _log = QuietLogger()  # it tells of every single retry
+
+
+def _not_opened(failure: Failure, where: str) -> None:
+    failure.trap(ConnectError, CancelledError)
+    if failure.check(ConnectError):
+        _log.warn("{path} cannot be opened: {why}; trying on", path=where, why=failure.getErrorMessage())
 
 
 def _boards(buses: list[cfg.Bus], problems: Problems) -> dict[int, SimulatedBoard]:

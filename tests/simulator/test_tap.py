@@ -244,6 +244,14 @@ def test_serial_buses_are_served_on_a_device_that_is_there(start, reactor, tmp_p
         os.close(near)
 
 
+def test_a_device_that_cannot_be_opened_is_said_once(start, reactor, log):
+    service = start(SERIAL, "--serial", "/dev/null")
+    reactor.pump([1] * 60)
+    assert len([text for text in log.texts("warn") if "/dev/null cannot be opened" in text]) == 1
+    assert [text for text in log.texts("info") if "retry" in text] == []
+    service.stopService()
+
+
 @pytest.mark.parametrize("path", ["config.yaml", "none/tty", "."])
 def test_a_path_that_can_be_no_serial_device_is_refused(make, capsys, tmp_path, path):
     assert "--serial" in refusal(make, capsys, SERIAL, "--serial", str(tmp_path / path))
