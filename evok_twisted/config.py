@@ -259,6 +259,7 @@ class _Buses:
         self._definitions = definitions
         self._number = 0
         self._names: dict[str, str] = {}
+        self._ports: dict[str, str] = {}
 
     def read(self, channels: Mapping[str, Any]) -> tuple[Bus, ...]:
         buses = (self._bus(name, node, f"comm_channels.{name}") for name, node in channels.items())
@@ -278,6 +279,9 @@ class _Buses:
             self._reader.warning(f"{path}.type", f"this version does not serve {kind} yet; the bus is left out")
         if isinstance(settings, ModbusTcpSettings) and settings.framer == "rtu" and settings.pipeline not in (None, 1):
             self._reader.warning(f"{path}.pipeline", "with framer: rtu one request is in flight; this is passed over")
+        if isinstance(settings, ModbusRtuSettings) and self._ports.setdefault(settings.port, name) != name:
+            message = f"this is the port of the bus {self._ports[settings.port]} too; only one of them can open it"
+            self._reader.warning(f"{path}.port", message)
         self._number += 2 if settings is not None and settings.device_info else 1
         if cls not in (ModbusTcpSettings, ModbusRtuSettings):
             return None if settings is None else Bus(name, settings, ())

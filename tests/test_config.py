@@ -145,6 +145,13 @@ def test_what_is_not_served_yet_is_said(load):
     assert [w for w in warnings if "comm_channels.SERIAL.type" in w] == []
 
 
+def test_two_buses_on_one_serial_port_are_warned_of(load):
+    text = "comm_channels: {A: {type: MODBUSRTU, port: /dev/x}, B: {type: MODBUSRTU, port: /dev/%s}}"
+    (warning,) = load(text % "x").warnings
+    assert "comm_channels.B.port" in warning
+    assert load(text % "y").warnings == []
+
+
 def test_a_bus_over_tcp_may_tunnel_rtu_frames(load):
     loaded = load("comm_channels: {A: {type: MODBUSTCP, framer: rtu, pipeline: 4}, B: {type: MODBUSTCP}}")
     assert (loaded.bus("A").settings.framer, loaded.bus("B").settings.framer) == ("rtu", "socket")
@@ -347,7 +354,7 @@ def test_the_boards_in_the_commented_example_have_no_problem(load):
     begin = lines.index("#comm_channels:")
     loaded = load("\n".join(line.removeprefix("#") for line in lines[begin:]))
     assert loaded.problems.found == []
-    assert [board.name for bus in loaded.config.buses for board in bus.boards] == ["1", "2", "3", "xS51"]
+    assert [board.name for bus in loaded.config.buses for board in bus.boards] == ["1", "2", "3", "xS51", "xS11"]
 
 
 @pytest.mark.parametrize(

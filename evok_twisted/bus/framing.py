@@ -87,6 +87,10 @@ class Framing(Protocol):
     awaited: int
 
     @property
+    def remark(self) -> str:
+        """What is to be said where no answer came, if anything."""
+
+    @property
     def partial(self) -> bool:
         """Whether the begin of a frame waits for its end, and nothing can be understood before that."""
 
@@ -114,6 +118,7 @@ class SocketFraming:
     """Modbus TCP on one connection, as a client."""
 
     awaited = 0
+    remark = ""
 
     def __init__(self) -> None:
         self._framer = FramerSocket(_decoder())
@@ -229,6 +234,12 @@ class RtuFraming:
             self._doubt = max(self._doubt, 1) if place >= self.noise else max(self._doubt - 1, 0)
         self._buffer, self._awaited = b"", None
         return [Answer(awaited.transaction, awaited.unit, self._decoder.decode(frame[1:-2]))]
+
+    @property
+    def remark(self) -> str:
+        if self._awaited is not None and self._awaited.frame in self._buffer:
+            return ", only what may be an echo of the request"
+        return ""
 
     def _find(self, awaited: _Awaited, begin: int, alike: bool) -> tuple[int, bytes]:
         """The awaited answer or an exception, and where it begins; no bytes while it is not (all) there.

@@ -46,8 +46,8 @@ class Line(Protocol):
     def heard(self) -> None:
         """Something came, whatever it was."""
 
-    def unanswered(self, unit: int) -> None:
-        """``unit`` did not answer in time."""
+    def unanswered(self, unit: int) -> bool:
+        """``unit`` did not answer in time; whether it is left alone for a while now."""
 
 
 class Pipeline:
@@ -73,8 +73,8 @@ class Pipeline:
     def heard(self) -> None:
         pass
 
-    def unanswered(self, unit: int) -> None:
-        pass
+    def unanswered(self, unit: int) -> bool:
+        return False
 
 
 class Turns:
@@ -119,5 +119,6 @@ class Turns:
             self._begun = now
         self._used = now
 
-    def unanswered(self, unit: int) -> None:
+    def unanswered(self, unit: int) -> bool:
         self._resting[unit] = self._clock.seconds() + self._rest
+        return True

@@ -155,11 +155,17 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         now = self._clock.seconds()
         late = [t for t, request in self._in_flight.items() if request.due <= now]
         requests = [self._in_flight.pop(transaction) for transaction in late]
-        for request in requests:
-            self._line.unanswered(request.pdu.dev_id)
+        resting = {r.pdu.dev_id for r in requests if self._line.unanswered(r.pdu.dev_id)}
+        # the reads of a unit that is asleep would keep the others waiting, each for the whole of its time
+        hopeless = [request for request in self._reads if request.pdu.dev_id in resting]
+        for request in hopeless:
+            self._reads.remove(request)
         why = self._hopeless(requests) if requests else ""
         for request in requests:
-            request.answer.errback(_sent(Timeout(f"no answer within {self._timeout:g} s")))
+            error = Timeout(f"no answer within {self._timeout:g} s{self._framing.remark}")
+            request.answer.errback(_sent(error))
+        for request in hopeless:
+            request.answer.errback(Timeout("the request before was not answered; this one was not sent"))
         if why:
             self._give_up(why)
         elif self.connected:

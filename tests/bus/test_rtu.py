@@ -190,9 +190,10 @@ def test_no_answer_is_a_timeout_that_counts_from_when_both_frames_could_have_pas
 
 
 def test_an_answer_after_its_timeout_is_not_taken_for_that_to_the_next_request(rig):
-    late, next_ = rig.bus.read(1, Block(0, 1)), rig.bus.read(1, Block(9, 1))
+    late = rig.bus.read(1, Block(0, 1))
     asked = rig.sent()
     rig.wait(0.55)
+    next_ = rig.bus.read(1, Block(9, 1))
     assert (held(late), rig.sent()) == (Timeout, b"")
     rig.answer(111, to=asked)
     rig.wait(0.55)
@@ -226,18 +227,24 @@ def test_half_an_answer_before_the_timeout_and_half_after_it_are_none(rig):
     assert held(other) == (222,)
 
 
-def test_a_silent_unit_rests_while_the_others_are_asked(rig):
+def test_a_silent_unit_costs_the_others_one_timeout_and_then_rests(rig):
     silent = [rig.bus.read(1, Block(n, 1)) for n in range(3)]
     others = [rig.bus.read(2, Block(n, 1)) for n in range(3)]
     rig.sent()
     rig.wait(0.53)
+    errors = []
+    for read in silent:
+        read.addErrback(errors.append)
+    assert [(error.type, error.value.sent) for error in errors] == [(Timeout, True), (Timeout, False), (Timeout, False)]
+    again = rig.bus.read(1, Block(0, 1))
     for n, other in enumerate(others):
         rig.answer(n)
         assert held(other) == (n,)
         rig.wait(0.01)
-    assert [held(read) for read in silent] == [Timeout, "waits", "waits"]
-    rig.lose()
-    assert [held(read) for read in silent[1:]] == [Offline, Offline]
+    assert (held(again), rig.sent()) == ("waits", b"")
+    rig.wait(0.5)
+    rig.answer(7)
+    assert held(again) == (7,)
 
 
 def test_writes_to_one_unit_keep_their_order_though_it_rests(rig):
@@ -349,8 +356,11 @@ def test_the_echo_of_a_write_does_not_confirm_it(make):
     rig.wait(0.01)
     lost = rig.bus.write(1, WriteCoil(0, 1), rig.clock.seconds() + 1)
     rig.receive(rig.sent())
+    errors = []
+    lost.addErrback(errors.append)
     rig.wait(0.6)
-    assert held(lost) is Timeout
+    assert errors[0].type is Timeout
+    assert "echo" in errors[0].getErrorMessage()
 
 
 def test_what_was_learned_of_echoes_ends_with_the_port(rig):
