@@ -111,6 +111,7 @@ class ModbusTcpSettings(BusSettings, frozen=True, kw_only=True):
     timeout: Seconds = 1.0
     write_timeout: Seconds = 2.0
     pipeline: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] | None = None
+    framer: Literal["socket", "rtu"] = "socket"
     devices: dict[str, Any] = {}
 
 
@@ -119,7 +120,7 @@ class ModbusRtuSettings(BusSettings, frozen=True, kw_only=True):
 
     misspelt = {"boudrate": "baudrate"}
 
-    port: str
+    port: Annotated[str, Meta(min_length=1, description="the path of a serial device such as /dev/ttyUSB0")]
     baudrate: Annotated[int, Meta(ge=300, description="a baud rate such as 19200")] = 19200
     parity: Literal["N", "E", "O"] = "N"
     stopbits: Annotated[int, Meta(ge=1, le=2, description="1 or 2")] = 1
@@ -285,6 +286,7 @@ class _Buses:
         self._definitions = definitions
         self._number = 0
         self._names: dict[str, str] = {}
+        self._ports: dict[str, str] = {}
 
     def read(self, channels: Mapping[str, Any]) -> tuple[Bus, ...]:
         buses = (self._bus(name, node, f"comm_channels.{name}") for name, node in channels.items())
@@ -300,8 +302,11 @@ class _Buses:
         settings = self._reader.struct(cls, node, path)
         if settings is not None and not settings.enabled:
             return None
-        if cls is ModbusRtuSettings:
-            self._reader.warning(f"{path}.type", f"this version does not serve {kind} yet; the bus is left out")
+        if isinstance(settings, ModbusTcpSettings) and settings.framer == "rtu" and settings.pipeline not in (None, 1):
+            self._reader.warning(f"{path}.pipeline", "with framer: rtu one request is in flight; this is passed over")
+        if isinstance(settings, ModbusRtuSettings) and self._ports.setdefault(settings.port, name) != name:
+            message = f"this is the port of the bus {self._ports[settings.port]} too; only one of them can open it"
+            self._reader.warning(f"{path}.port", message)
         self._number += 2 if settings is not None and settings.device_info else 1
         if cls not in (ModbusTcpSettings, ModbusRtuSettings):
             self._check_name(name, path)  # which is a circuit, and that of its sensors' group

@@ -13,7 +13,9 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
+from evok_twisted.bus.base import ModbusBus
 from evok_twisted.bus.owserver import OwServer
+from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands, Writer
@@ -32,6 +34,7 @@ from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.sensors import TYPES, OneWireBus, Sensor, sensor
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems, nearest
 
 
@@ -45,8 +48,9 @@ class Unit:
 
     def __init__(self, config: cfg.Config, reactor: Any, problems: Problems) -> None:
         self.config = config
-        self.buses: list[TcpBus | OwServer] = []
+        self.buses: list[ModbusBus | OwServer] = []
         self.scanners: list[Scanner] = []
+        self.writers: list[SlaveWriter] = []
         self.sensor_scanners: list[SensorScanner] = []
         self.sensor_writers: list[SensorWriter] = []
         self.registry = Registry()
@@ -59,10 +63,11 @@ class Unit:
                 self.registry.add(_device_info(bus.name, bus.settings.device_info))
             if isinstance(bus.settings, cfg.ModbusTcpSettings):
                 self._add_tcp(bus, bus.settings)
+            elif isinstance(bus.settings, cfg.ModbusRtuSettings):
+                self._add_rtu(bus, bus.settings)
             elif isinstance(bus.settings, cfg.OneWireSettings):
                 self._add_onewire(bus.name, bus.settings)
         self._check_owpower()
-        self.writers = tuple(self._writers.values())
         self.aliases = AliasStore(
             self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
         )
@@ -76,13 +81,35 @@ class Unit:
             timeout=settings.timeout,
             write_timeout=settings.write_timeout,
             pipeline=settings.pipeline or default_pipeline(settings.hostname),
+            framer=settings.framer,
         )
         self.buses.append(tcp)
-        probes = Probes(self.reactor)
-        for board in bus.boards:
-            self._add_board(tcp, probes, board, "TCP", settings.hostname)
+        self._add_boards(tcp, bus, "TCP", settings.hostname)
 
-    def _add_board(self, bus: TcpBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
+    def _add_rtu(self, bus: cfg.Bus, settings: cfg.ModbusRtuSettings) -> None:
+        port = SerialSettings(settings.port, settings.baudrate, settings.parity, settings.stopbits)
+        rtu = RtuBus(
+            bus.name,
+            SerialEndpoint(port, self.reactor),
+            self.reactor,
+            baudrate=settings.baudrate,
+            timeout=settings.timeout,
+            write_timeout=settings.write_timeout,
+        )
+        self.buses.append(rtu)
+        self._add_boards(rtu, bus, "RTU", settings.port)
+
+    def _add_boards(self, bus: ModbusBus, config: cfg.Bus, modbus_type: str, modbus_spec: str) -> None:
+        probes = Probes(self.reactor)
+        for board in config.boards:
+            scanner = self._add_board(bus, probes, board, modbus_type, modbus_spec)
+            writer = SlaveWriter(scanner, self.events, self.reactor, limit=config.settings.max_waiting)
+            self._writers[board.name] = writer
+            self.writers.append(writer)
+
+    def _add_board(
+        self, bus: ModbusBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str
+    ) -> Scanner:
         name, number, settings = board.name, board.number, board.settings
         interval = 1 / settings.scan_frequency
         clock = self.reactor
@@ -90,12 +117,12 @@ class Unit:
         devices: list[Device] = build(board.definition, name, number, self._problems)
         slave = Slave(name, settings.slave_id, bus, board.definition.blocks, devices, info, clock)
         scanner = Scanner(slave, interval, self.events, clock, probes, periodic=settings.scan_enabled)
-        self._writers[name] = SlaveWriter(scanner, self.events, clock)
         self.scanners.append(scanner)
         for device in [*devices, info]:
             self.registry.add(device)
         if settings.device_info is not None:
             self.registry.add(_device_info(name, settings.device_info))
+        return scanner
 
     def _add_onewire(self, name: str, settings: cfg.OneWireSettings) -> None:
         clock = self.reactor
@@ -152,14 +179,18 @@ class Unit:
         for bus in self.config.buses:
             settings = bus.settings
             if isinstance(settings, cfg.ModbusTcpSettings):
-                yield f"bus {bus.name}: Modbus TCP, {settings.hostname}:{settings.port}"
-                for board in bus.boards:
-                    yield from self._summary_of(board)
+                protocol = "Modbus TCP" if settings.framer == "socket" else "Modbus RTU over TCP"
+                yield f"bus {bus.name}: {protocol}, {settings.hostname}:{settings.port}"
+            elif isinstance(settings, cfg.ModbusRtuSettings):
+                character = f"8{settings.parity}{settings.stopbits}"
+                yield f"bus {bus.name}: Modbus RTU, {settings.port}, {settings.baudrate} baud, {character}"
             elif isinstance(settings, cfg.OneWireSettings):
                 yield f"bus {bus.name}: 1-Wire, owserver at {settings.hostname}:{settings.port}"
                 for key, device in settings.devices.items():
                     if device.enabled:
                         yield f"  sensor {key}: {device.type or 'of the type that its address tells'}, {device.address}"
+            for board in bus.boards:
+                yield from self._summary_of(board)
         total = Counter(device.kind for device in self.registry)
         yield f"{sum(total.values())} circuits on {len(self.scanners)} boards"
 

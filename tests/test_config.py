@@ -139,9 +139,17 @@ def test_what_evoks_documentation_misspells_is_taken_with_a_warning(load):
     assert "comm_channels.SERIAL.boudrate: this key is spelt 'baudrate'; taken as that" in loaded.warnings
 
 
-@pytest.mark.parametrize("name", ["SERIAL"])
-def test_what_is_not_served_yet_is_said(load, name):
-    assert [w for w in load(EVOK, autogen="{}").warnings if f"comm_channels.{name}.type" in w and "yet" in w] != []
+def test_two_buses_on_one_serial_port_are_warned_of(load):
+    text = "comm_channels: {A: {type: MODBUSRTU, port: /dev/x}, B: {type: MODBUSRTU, port: /dev/%s}}"
+    (warning,) = load(text % "x").warnings
+    assert "comm_channels.B.port" in warning
+    assert load(text % "y").warnings == []
+
+
+def test_a_bus_over_tcp_may_tunnel_rtu_frames(load):
+    loaded = load("comm_channels: {A: {type: MODBUSTCP, framer: rtu, pipeline: 4}, B: {type: MODBUSTCP}}")
+    assert (loaded.bus("A").settings.framer, loaded.bus("B").settings.framer) == ("rtu", "socket")
+    assert any("comm_channels.A.pipeline" in warning for warning in loaded.warnings)
 
 
 def test_the_sensors_of_a_1_wire_bus_are_typed(load):
@@ -383,7 +391,7 @@ def test_the_boards_in_the_commented_example_have_no_problem(load):
     begin = lines.index("#comm_channels:")
     loaded = load("\n".join(line.removeprefix("#") for line in lines[begin:]))
     assert loaded.problems.found == []
-    assert [board.name for bus in loaded.config.buses for board in bus.boards] == ["1", "2", "3", "xS51"]
+    assert [board.name for bus in loaded.config.buses for board in bus.boards] == ["1", "2", "3", "xS51", "xS11"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PACKAGE = "evok_twisted"
 LAYERS = [
     [""],
     ["errors"],
-    ["settings", "logs"],
+    ["settings", "logs", "serialport"],
     ["definitions"],
     ["config"],
     ["model"],

@@ -1,21 +1,21 @@
 """Modbus frames: the only file of the bus that knows pymodbus, whose framer API moves with its minor versions.
 
-pymodbus does the bytes. What it leaves to its caller is here: a stream that can no longer be followed is noticed, and
-answers are decoded in one piece.
+pymodbus does the bytes. What it leaves to its caller is here: a stream that can no longer be followed is noticed, an
+answer is found among noise and echoes, and answers are decoded in one piece.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerSocket
+from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
-from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadWriteMultipleRegistersRequest
 
 from evok_twisted.errors import BadAnswer
 
@@ -23,8 +23,10 @@ __all__ = [
     "SILENT",
     "WRITES",
     "Answer",
+    "Framing",
     "ModbusClientMixin",
     "ModbusPDU",
+    "RtuFraming",
     "SocketFraming",
     "check",
     "exception_name",
@@ -36,10 +38,14 @@ _pymodbus_log = logging.getLogger("pymodbus")
 _pymodbus_log.addHandler(logging.NullHandler())
 _pymodbus_log.propagate = False
 
+READ_BITS = (1, 2)
 READS = (3, 4)
 WRITE_COIL = 5
 WRITE_REGISTER = 6
-WRITES = (WRITE_COIL, WRITE_REGISTER, 15, 16, 22, 23)
+WRITE_SEVERAL = (15, 16)
+MASK_WRITE = 22
+READ_WRITE = 23
+WRITES = (WRITE_COIL, WRITE_REGISTER, *WRITE_SEVERAL, MASK_WRITE, READ_WRITE)
 #: exceptions by which a gateway says that the slave behind it did not answer
 SILENT = (ExcCodes.GATEWAY_PATH_UNAVIABLE, ExcCodes.GATEWAY_NO_RESPONSE)
 
@@ -74,30 +80,58 @@ class Answer(NamedTuple):
     pdu: ModbusPDU | None
 
 
-class SocketFraming:
-    """Modbus TCP on one connection, as a client."""
+class Framing(Protocol):
+    """Makes requests into bytes, and bytes into answers, for one connection of a client."""
 
-    def __init__(self) -> None:
-        decoder = DecodePDU(False)
-        decoder.register(_ReadHoldingRegisters)
-        decoder.register(_ReadInputRegisters)
-        self._framer = FramerSocket(decoder)
-        self._buffer = b""
+    #: bytes of the answer that is awaited; 0 where they take no time
+    awaited: int
 
-    def encode(self, request: ModbusPDU) -> bytes:
-        """The frame of a request; its ``transaction_id`` and ``dev_id`` are the caller's."""
-        return self._framer.buildFrame(request)
+    @property
+    def remark(self) -> str:
+        """What is to be said where no answer came, if anything."""
 
     @property
     def partial(self) -> bool:
-        """Whether the begin of a frame waits for its end."""
-        return bool(self._buffer)
+        """Whether the begin of a frame waits for its end, and nothing can be understood before that."""
+
+    def encode(self, request: ModbusPDU) -> bytes:
+        """The frame of a request; its ``transaction_id`` and ``dev_id`` are the caller's.
+
+        :raises ValueError, struct.error: there is no such request.
+        """
 
     def feed(self, data: bytes) -> list[Answer]:
         """Take received bytes, in pieces of any size; returns the answers that are complete now.
 
         :raises BadAnswer: this is no Modbus stream (any more): nothing that comes after can be understood.
         """
+
+
+def _decoder() -> DecodePDU:
+    decoder = DecodePDU(False)
+    decoder.register(_ReadHoldingRegisters)
+    decoder.register(_ReadInputRegisters)
+    return decoder
+
+
+class SocketFraming:
+    """Modbus TCP on one connection, as a client."""
+
+    awaited = 0
+    remark = ""
+
+    def __init__(self) -> None:
+        self._framer = FramerSocket(_decoder())
+        self._buffer = b""
+
+    def encode(self, request: ModbusPDU) -> bytes:
+        return self._framer.buildFrame(request)
+
+    @property
+    def partial(self) -> bool:
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> list[Answer]:
         answers: list[Answer] = []
         buffer = self._buffer + data if self._buffer else data
         begin, end = 0, len(buffer)
@@ -117,6 +151,137 @@ class SocketFraming:
             answers.append(Answer(transaction, unit, pdu))
         self._buffer = buffer[begin:]
         return answers
+
+
+class _Awaited(NamedTuple):
+    """What is known beforehand of the answer to a request.
+
+    :ivar frame: the request.
+    :ivar head: how an answer that is no exception begins.
+    :ivar size: how many bytes it has.
+    """
+
+    transaction: int
+    unit: int
+    frame: bytes
+    head: bytes
+    size: int
+
+    @property
+    def alike(self) -> bool:
+        """Whether the answer is the same, byte by byte, as the request."""
+        return self.size == len(self.frame) and self.frame.startswith(self.head)
+
+
+class RtuFraming:
+    """Modbus RTU on one line, as the client; for one request after the other.
+
+    Nothing in an RTU frame says where it begins, nor what it answers. But it is known what answer is awaited: it is
+    looked for at every place of what comes, whatever is before and behind it.
+
+    Some adapters hear what they send. The echo of a write of one coil or register is, to the byte, the answer that
+    confirms it, and must not be taken for that. Whether there are echoes is seen by every request whose answer
+    cannot be mistaken; while it is not known, or where there are, a write is confirmed by the second copy only.
+    """
+
+    partial = False
+
+    #: bytes of what came that are kept: an echo and an answer, each of the longest, with as much noise
+    limit = 1024
+    #: that many bytes before an answer, half of a request, may be what is left of an echo; less is the noise of a
+    #: line that turns round
+    noise = 4
+    #: answers without an echo, after which a line that has echoed is believed not to do so any more
+    proof = 100
+
+    def __init__(self) -> None:
+        self._decoder = _decoder()
+        self._framer = FramerRTU(self._decoder)
+        self._buffer = b""
+        self._awaited: _Awaited | None = None
+        #: answers without an echo that it takes until a single copy of a write is its answer
+        self._doubt = 1
+        self.awaited = 0
+
+    def encode(self, request: ModbusPDU) -> bytes:
+        frame = self._framer.buildFrame(request)
+        head, size = _expected(request, frame)
+        # what came before the question is no answer to it
+        self._buffer = b""
+        self._awaited = _Awaited(request.transaction_id, request.dev_id, frame, head, size)
+        self.awaited = size
+        return frame
+
+    def feed(self, data: bytes) -> list[Answer]:
+        awaited = self._awaited
+        if awaited is None:
+            return []
+        self._buffer = buffer = (self._buffer + data)[-self.limit :]
+        echo = buffer.find(awaited.frame)
+        if echo >= 0 and not awaited.alike:
+            self._doubt = self.proof
+        begin, alike = 0, True
+        if echo >= 0 and (self._doubt or not awaited.alike):
+            begin = echo + len(awaited.frame)
+        elif self._doubt and awaited.alike:
+            alike = False  # only an exception can be told from the echo
+        elif self._doubt and awaited.frame.startswith(buffer):
+            return []  # an echo, it seems, that is not complete
+        place, frame = self._find(awaited, begin, alike)
+        if not frame:
+            return []
+        if echo < 0 and not awaited.alike:
+            self._doubt = max(self._doubt, 1) if place >= self.noise else max(self._doubt - 1, 0)
+        self._buffer, self._awaited = b"", None
+        return [Answer(awaited.transaction, awaited.unit, self._decoder.decode(frame[1:-2]))]
+
+    @property
+    def remark(self) -> str:
+        if self._awaited is not None and self._awaited.frame in self._buffer:
+            return ", only what may be an echo of the request"
+        return ""
+
+    def _find(self, awaited: _Awaited, begin: int, alike: bool) -> tuple[int, bytes]:
+        """The awaited answer or an exception, and where it begins; no bytes while it is not (all) there.
+
+        :param alike: whether what is no exception counts.
+        """
+        buffer = self._buffer
+        exception = bytes((awaited.unit, awaited.head[1] | 0x80))
+        for place in range(begin, len(buffer) - 4):
+            if alike and buffer.startswith(awaited.head, place):
+                frame = buffer[place : place + awaited.size]
+                if len(frame) == awaited.size and _sound(frame):
+                    return place, frame
+            elif buffer.startswith(exception, place) and _sound(buffer[place : place + 5]):
+                return place, buffer[place : place + 5]
+        return 0, b""
+
+
+def _expected(request: ModbusPDU, frame: bytes) -> tuple[bytes, int]:
+    """How the RTU answer to a request begins, and how many bytes it has.
+
+    :raises ValueError: that is not known of this function.
+    """
+    function = request.function_code
+    if function in (WRITE_COIL, WRITE_REGISTER, MASK_WRITE):
+        return frame, len(frame)
+    if function in WRITE_SEVERAL:
+        return frame[:6], 8
+    if function in READS:
+        size = 2 * request.count
+    elif function in READ_BITS:
+        size = (request.count + 7) // 8
+    elif function == READ_WRITE:
+        size = 2 * cast(ReadWriteMultipleRegistersRequest, request).read_count
+    else:
+        raise ValueError(f"function {function} is not served on serial lines")
+    return bytes((*frame[:2], size)), 5 + size
+
+
+def _sound(frame: bytes) -> bool:
+    """Whether the CRC of an RTU frame is right."""
+    return FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))
 
 
 def exception_of(answer: ModbusPDU) -> int:

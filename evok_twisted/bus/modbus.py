@@ -1,4 +1,4 @@
-"""A Modbus client on Twisted: requests with priorities, several in flight, each with its time to answer."""
+"""A Modbus client on Twisted: requests with priorities, one or several in flight, each with its time to answer."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ from twisted.python.failure import Failure
 from evok_twisted.bus.framing import (
     SILENT,
     WRITES,
+    Framing,
     ModbusClientMixin,
     ModbusPDU,
-    SocketFraming,
     check,
     exception_name,
     exception_of,
 )
+from evok_twisted.bus.line import Line
 from evok_twisted.errors import BadAnswer, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
 
 class _Request:
-    __slots__ = ("answer", "pdu", "sent")
+    __slots__ = ("answer", "due", "pdu", "sent", "timeout")
 
-    def __init__(self, pdu: ModbusPDU) -> None:
+    def __init__(self, pdu: ModbusPDU, timeout: float) -> None:
         self.pdu = pdu
+        self.timeout = timeout
         self.answer: Deferred[ModbusPDU] = Deferred()
         #: when it was sent, None while it waits
         self.sent: float | None = None
+        #: when its answer must be there
+        self.due = 0.0
 
 
 class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
-    """One connection to a Modbus server.
+    """One connection to a Modbus server, or to the slaves of a serial line.
 
     pymodbus's mixin gives it ``read_holding_registers`` and its like; each returns a Deferred of the answer, which
     fails with ``Refused``, ``Timeout``, ``BadAnswer``, or ``Offline`` when the connection goes. Writes go ahead of
     reads. Answers are matched by transaction and unit; one that is late or foreign is passed over.
 
-    :param timeout: seconds for an answer, from sending.
-    :param pipeline: how many requests may be in flight.
+    :param timeout: seconds for an answer, from sending, besides those that both take on the line.
+    :param framing: makes frames of requests, and finds answers.
+    :param line: says when a request may be sent.
     """
 
     _log = Logger()
@@ -52,17 +57,18 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     #: switched off says nothing, and TCP alone would notice minutes later
     patience = 3
 
-    def __init__(self, clock: IReactorTime, timeout: float, pipeline: int) -> None:
+    def __init__(self, clock: IReactorTime, timeout: float, framing: Framing, line: Line) -> None:
         super().__init__()
         self._clock = clock
         self._timeout = timeout
-        self._pipeline = pipeline
-        self._framing = SocketFraming()
+        self._framing = framing
+        self._line = line
         self._transaction = 0
         self._writes: deque[_Request] = deque()
         self._reads: deque[_Request] = deque()
         self._in_flight: dict[int, _Request] = {}  # by transaction, the oldest first
         self._watch: IDelayedCall | None = None
+        self._pause: IDelayedCall | None = None
         self._silent = 0
         self._heard = 0.0
 
@@ -72,7 +78,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def execute(self, no_response_expected: bool, request: ModbusPDU) -> Deferred[ModbusPDU]:
         """Queue a request; pymodbus's mixin comes through here."""
-        queued = _Request(request)
+        queued = _Request(request, self._timeout)
         if not self.connected:
             queued.answer.errback(Offline("not connected"))
             return queued.answer
@@ -89,10 +95,20 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                     answer.errback(Timeout("could not be sent in time; it will not be sent"))
                     return
 
+    def hurry(self, answer: Deferred[ModbusPDU], timeout: float) -> None:
+        """Let the request that ``answer`` belongs to have less time for it than others.
+
+        :param timeout: seconds.
+        """
+        for request in (*self._in_flight.values(), *self._writes, *self._reads):
+            if request.answer is answer and timeout < request.timeout:
+                request.due -= request.timeout - timeout
+                request.timeout = timeout
+        self._watch_first()
+
     def _pump(self) -> None:
         assert self.transport is not None
-        while len(self._in_flight) < self._pipeline and (self._writes or self._reads):
-            request = (self._writes or self._reads).popleft()
+        while self._line.free(len(self._in_flight)) and (request := self._next()) is not None:
             self._transaction = self._transaction % 0xFFFF + 1
             while self._transaction in self._in_flight:
                 self._transaction = self._transaction % 0xFFFF + 1
@@ -103,41 +119,85 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 request.answer.errback(BadAnswer(f"there is no such request: {error}"))
                 continue
             request.sent = self._clock.seconds()
+            request.due = request.sent + request.timeout + self._line.takes(len(frame) + self._framing.awaited)
             self._in_flight[self._transaction] = request
+            self._line.sent(len(frame))
             self.transport.write(frame)
-        if self._watch is None and self._in_flight:
-            self._watch_oldest()
+        if self._watch is None:
+            self._watch_first()
 
-    def _watch_oldest(self) -> None:
-        # one timer for all: they have one timeout, so the oldest is the first to run out
-        oldest = next(iter(self._in_flight.values()))
-        assert oldest.sent is not None
-        self._watch = self._clock.callLater(oldest.sent + self._timeout - self._clock.seconds(), self._expire)
+    def _next(self) -> _Request | None:
+        """Take the first request that may be sent now; where the line says that it must wait, come back then."""
+        soonest: float | None = None
+        for queue in (self._writes, self._reads):
+            for request in queue:
+                delay = self._line.delay(request.pdu.dev_id)
+                if delay <= 0:
+                    queue.remove(request)
+                    return request
+                soonest = delay if soonest is None else min(soonest, delay)
+        if soonest is not None:
+            self._come_back(soonest)
+        return None
+
+    def _come_back(self, delay: float) -> None:
+        if self._pause is not None:
+            if self._pause.getTime() <= self._clock.seconds() + delay:
+                return  # and not put off by everything that comes, or it might never be
+            self._pause.cancel()
+        self._pause = self._clock.callLater(delay, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._line.jammed:
+            waiting = [*self._writes, *self._reads]
+            self._writes.clear()
+            self._reads.clear()
+            for request in waiting:
+                request.answer.errback(Timeout("the line is never silent; nothing was sent"))
+        self._pump()
+
+    def _watch_first(self) -> None:
+        """Come back when the first of the requests in flight is due: one timer is enough for all."""
+        if self._in_flight:
+            due = min(request.due for request in self._in_flight.values())
+            if self._watch is not None:
+                if self._watch.getTime() <= due:
+                    return
+                self._watch.cancel()
+            self._watch = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._expire)
 
     def _expire(self) -> None:
         self._watch = None
         now = self._clock.seconds()
-        stuck = False
-        late = [t for t, request in self._in_flight.items() if (request.sent or 0.0) + self._timeout <= now]
-        for transaction in late:
-            request = self._in_flight.pop(transaction)
-            if request.pdu.function_code in WRITES and (request.sent or 0.0) >= self._heard:
-                # nothing came back since: the write may still lie in a buffer, and must not arrive later
-                stuck = True
-            request.answer.errback(_sent(Timeout(f"no answer within {self._timeout:g} s")))
-        if stuck:
-            return self._give_up("a write was not answered")
-        if late:
-            self._silent += 1
-            if self._framing.partial:
-                return self._give_up("a frame was left incomplete")
-            if self._silent >= self.patience:
-                return self._give_up("the server is silent")
-        if self.connected:
+        late = [t for t, request in self._in_flight.items() if request.due <= now]
+        requests = [self._in_flight.pop(transaction) for transaction in late]
+        resting = {r.pdu.dev_id for r in requests if self._line.unanswered(r.pdu.dev_id)}
+        # the reads of a unit that is asleep would keep the others waiting, each for the whole of its time
+        hopeless = [request for request in self._reads if request.pdu.dev_id in resting]
+        for request in hopeless:
+            self._reads.remove(request)
+        why = self._hopeless(requests) if requests else ""
+        for request in requests:
+            error = Timeout(f"no answer within {request.timeout:g} s{self._framing.remark}")
+            request.answer.errback(_sent(error))
+        for request in hopeless:
+            request.answer.errback(Timeout("the request before was not answered; this one was not sent"))
+        if why:
+            self._give_up(why)
+        elif self.connected:
             self._pump()
-            if self._watch is None and self._in_flight:
-                self._watch_oldest()
-        return None
+            self._watch_first()
+
+    def _hopeless(self, late: list[_Request]) -> str:
+        """Why nothing is to be hoped of the connection after ``late`` had no answer; empty while something is."""
+        self._silent += 1
+        if any(request.pdu.function_code in WRITES and (request.sent or 0.0) >= self._heard for request in late):
+            # nothing came back since: the write may still lie in a buffer, and must not arrive later
+            return "a write was not answered"
+        if self._framing.partial:
+            return "a frame was left incomplete"
+        return "the server is silent" if self._silent >= self.patience else ""
 
     def _give_up(self, why: str) -> None:
         self._log.debug("dropping the connection: {why}", why=why)
@@ -147,6 +207,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     def dataReceived(self, data: bytes) -> None:
         self._silent = 0
         self._heard = self._clock.seconds()
+        self._line.heard()
         try:
             for transaction, unit, pdu in self._framing.feed(data):
                 request = self._in_flight.get(transaction)
@@ -179,9 +240,10 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._fail_all(f"the connection was lost: {reason.getErrorMessage()}")
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        for timer in (self._watch, self._pause):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._pause = None
 
     def _fail_all(self, why: str) -> None:
         pending = [*self._in_flight.values(), *self._writes, *self._reads]

@@ -1,26 +1,16 @@
-"""A bus over Modbus TCP: one connection, kept up."""
+"""A bus over TCP: Modbus TCP, or RTU frames that a serial server tunnels."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from typing import Literal
 
-from twisted.application.internet import ClientService
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from evok_twisted.bus.framing import ModbusPDU
-from evok_twisted.bus.modbus import ModbusClientProtocol
-from evok_twisted.definitions import Block
-from evok_twisted.errors import Offline
-from evok_twisted.logs import Logger, QuietLogger
-from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
+from evok_twisted.bus.base import Connection, ModbusBus
+from evok_twisted.bus.framing import RtuFraming, SocketFraming
+from evok_twisted.bus.line import Pipeline, Turns
 
-#: longest wait between two attempts to connect, in seconds
-SLOWEST_RETRY = 3.0
 #: longest wait for a connection, in seconds
 CONNECT_TIMEOUT = 3.0
 
@@ -36,28 +26,13 @@ def default_pipeline(host: str) -> int:
     return LOOPBACK_PIPELINE if loopback else 1
 
 
-def retry_delay(attempt: int) -> float:
-    """Seconds to wait before the ``attempt``-th try to connect, counted from 1."""
-    return min(0.05 * 2.0 ** min(attempt, 16), SLOWEST_RETRY)
-
-
-class _ClientService(ClientService):
-    _log = QuietLogger()  # it tells of every single retry
-
-
-class _Factory(Factory):
-    noisy = False
-
-
-class TcpBus:
-    """A Modbus TCP server and the slaves behind it (a ``core.slave.Bus``).
+class TcpBus(ModbusBus):
+    """A server and the slaves behind it.
 
     :param endpoint: how to connect to it.
-    :param timeout: seconds for an answer.
-    :param write_timeout: seconds within which a command must be on its way.
+    :param pipeline: how many requests may be in flight; of RTU frames, which have no numbers, it is one.
+    :param framer: what frames go through the connection.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -68,149 +43,13 @@ class TcpBus:
         timeout: float,
         write_timeout: float,
         pipeline: int,
+        framer: Literal["socket", "rtu"] = "socket",
     ) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.write_timeout = write_timeout
-        self._clock = clock
-        self.pipeline = pipeline
-        self._protocol: ModbusClientProtocol | None = None
-        self._watchers: list[Callable[[bool], None]] = []
-        # what was logged last, since when, and how long what was before had lasted: a server that takes connections
-        # and never answers is one condition, however often it is connected
-        self._up: bool | None = None
-        self._since = clock.seconds()
-        self._lasted = 0.0
-        #: keeps the connection up while it runs
-        self.service = _ClientService(
-            _Reporting(endpoint, self._not_connected),
-            _Factory.forProtocol(self._make),
-            retryPolicy=retry_delay,
-            clock=clock,
-        )
+        super().__init__(name, endpoint, clock, timeout=timeout, write_timeout=write_timeout)
+        self._pipeline = pipeline
+        self._framer = framer
 
-    def __repr__(self) -> str:
-        return f"bus {self.name}"
-
-    def _make(self) -> ModbusClientProtocol:
-        return _Connection(self, self._clock)
-
-    @property
-    def online(self) -> bool:
-        """Whether there is a connection."""
-        return self._protocol is not None
-
-    def watch(self, watcher: Callable[[bool], None]) -> None:
-        """Call ``watcher`` with ``online`` whenever that changes."""
-        self._watchers.append(watcher)
-
-    def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
-        """Read the words of ``block``."""
-        if self._protocol is None:
-            return fail(Offline(f"{self!r} is offline"))
-        read = self._protocol.read_input_registers if block.input else self._protocol.read_holding_registers
-        return read(block.start, count=block.count, device_id=unit).addCallback(_words)
-
-    def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
-        """Write; what could not be sent by ``deadline`` fails with ``Timeout`` and is never sent."""
-        protocol = self._protocol
-        if protocol is None:
-            return fail(Offline(f"{self!r} is offline"))
-        if isinstance(write, WriteCoil):
-            answer = protocol.write_coil(write.address, bool(write.value), device_id=unit)
-        elif isinstance(write, WriteCoils):
-            answer = protocol.write_coils(write.address, [bool(coil.value) for coil in write.coils], device_id=unit)
-        elif isinstance(write, WriteRegister):
-            answer = protocol.write_register(write.address, write.value, device_id=unit)
-        else:
-            answer = protocol.write_registers(write.address, list(write.values), device_id=unit)
-        left = max(0.0, deadline - self._clock.seconds())
-        expiry = self._clock.callLater(left, protocol.withdraw, answer)
-
-        def done(result: ModbusPDU | Failure) -> Failure | None:
-            if expiry.active():
-                expiry.cancel()
-            return result if isinstance(result, Failure) else None
-
-        acknowledged: Deferred[None] = Deferred()
-        answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
-        return acknowledged
-
-    def connected(self, protocol: ModbusClientProtocol) -> None:
-        """A connection is made."""
-        self._protocol = protocol
-        self._tell()
-
-    def heard(self) -> None:
-        """There was an answer: only now it is known that the connection is of use."""
-        if self._up is not True:
-            self._turn(True)
-            self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
-
-    def _not_connected(self, failure: Failure) -> None:
-        if self._up is None:
-            self._turn(False)
-            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
-
-    def lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
-        """A connection is gone."""
-        if self._protocol is not protocol:
-            return
-        self._protocol = None
-        if self._up is not False and self.service.running:
-            self._turn(False)
-            self._log.warn(
-                "{bus!r} lost its connection after {lasted:.1f} s: {why}",
-                bus=self,
-                lasted=self._lasted,
-                why=reason.getErrorMessage(),
-            )
-        self._tell()
-
-    def _turn(self, up: bool) -> None:
-        now = self._clock.seconds()
-        self._up, self._lasted, self._since = up, now - self._since, now
-
-    def _tell(self) -> None:
-        for watcher in tuple(self._watchers):
-            watcher(self.online)
-
-
-class _Connection(ModbusClientProtocol):
-    """A protocol that tells its bus how it is, and of its loss before its requests fail."""
-
-    def __init__(self, bus: TcpBus, clock: IReactorTime) -> None:
-        super().__init__(clock, bus.timeout, bus.pipeline)
-        self._bus = bus
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self._bus.connected(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._bus.heard()
-        super().dataReceived(data)
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self._bus.lost(self, reason)
-        super().connectionLost(reason)
-
-
-@implementer(IStreamClientEndpoint)
-class _Reporting:
-    """An endpoint that tells of failed attempts, which a ClientService keeps to itself."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[Failure], None]) -> None:
-        self._endpoint = endpoint
-        self._failed = failed
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        def report(failure: Failure) -> Failure:
-            self._failed(failure)
-            return failure
-
-        return self._endpoint.connect(factory).addErrback(report)
-
-
-def _words(answer: ModbusPDU) -> tuple[int, ...]:
-    return tuple(answer.registers)
+    def _make(self) -> Connection:
+        if self._framer == "rtu":
+            return Connection(self, self._clock, self.timeout, RtuFraming(), Turns(self._clock, self.timeout))
+        return Connection(self, self._clock, self.timeout, SocketFraming(), Pipeline(self._pipeline))

@@ -1,4 +1,4 @@
-"""The Modbus TCP server in front of simulated boards."""
+"""The Modbus TCP server in front of simulated boards; RTU frames are put around it in ``rtu``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from pymodbus.constants import ExcCodes
-from pymodbus.framer import FramerSocket
+from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
 from pymodbus.pdu.bit_message import ReadCoilsResponse, ReadDiscreteInputsResponse, WriteMultipleCoilsResponse
 from pymodbus.pdu.register_message import (
@@ -111,6 +111,7 @@ class SimulatorFactory(ServerFactory):
     """
 
     noisy = False
+    echo = False
 
     def __init__(self, units: Mapping[int, SimulatedBoard]) -> None:
         self.units: dict[int, SimulatedBoard] = dict(units)
@@ -196,6 +197,11 @@ class SimulatorFactory(ServerFactory):
             return frame
         answer.dev_id, answer.transaction_id = pdu.dev_id, pdu.transaction_id
         return self._framer.buildFrame(answer)
+
+
+def crc(data: bytes) -> bytes:
+    """The two bytes that end an RTU frame."""
+    return FramerRTU.compute_CRC(data).to_bytes(2, "big")
 
 
 def _read_registers(board: SimulatedBoard, frame: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""``twistd evok-simulator``: the boards of a configuration, simulated on one Modbus TCP port."""
+"""``twistd evok-simulator``: the boards of a configuration, simulated on a port, and on a serial line."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.application.internet import ClientService
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
-from evok_twisted.logs import Logger, set_level
+from evok_twisted.logs import Logger, QuietLogger, set_level
 from evok_twisted.ports import Port, described
+from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.life import Life
+from evok_twisted.simulator.rtu import RtuSimulatorFactory, Terminal
 from evok_twisted.simulator.server import SimulatorFactory
 
 _log = Logger()
@@ -30,6 +36,7 @@ class Options(usage.Options):
         "under its slave-id. They keep what is written to them and count their inputs. To develop without a PLC, let "
         "the configuration say hostname 127.0.0.1 and port 5020, and run both services on it: "
         "twistd --nodaemon evok-simulator --config PATH --alive, and twistd --nodaemon evok --config PATH. "
+        "For MODBUSRTU buses, let it say port /tmp/evok-serial, and add --serial /tmp/evok-serial. "
         "A configuration that cannot be used is exit status 78, after every error of it is printed."
     )
     optParameters = [
@@ -41,9 +48,22 @@ class Options(usage.Options):
             "Where to listen, as a Twisted endpoint description; a bare number is a TCP port on 127.0.0.1. "
             "tcp:5020 lets the whole network in.",
         ],
+        [
+            "rtu-port",
+            None,
+            None,
+            "Where to serve the MODBUSTCP buses with framer: rtu, as --port: RTU frames over TCP, as a serial server.",
+        ],
+        [
+            "serial",
+            "s",
+            None,
+            "The serial device to serve the MODBUSRTU buses on; where there is none, one is made (a pseudo-terminal), "
+            "to be the port of the bus.",
+        ],
     ]
     optFlags = [["alive", "a", "Let inputs switch and analog inputs wander, a few each second."]]
-    compData = usage.Completions(optActions={"config": usage.CompleteFiles()})
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles(), "serial": usage.CompleteFiles()})
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -55,34 +75,88 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         from twisted.internet import reactor  # noqa: PLC0415 -- importing it installs it
     problems = Problems()
     config = cfg.load(Path(options["config"]), shipped_definitions(), problems) or cfg.Config()
-    boards = _boards(config, problems)
-    if not boards and not problems.fatal:
-        problems.error(options["config"], "comm_channels", "no bus of type MODBUSTCP has a device to simulate")
-    endpoint = described(options["port"], reactor, "--port", problems)
-    if problems.fatal or endpoint is None:
+    service = MultiService()
+    factories: list[SimulatorFactory] = []
+    for option, buses in _by_option(config).items():
+        if options[option] is None:
+            for bus in buses:
+                problems.warning("evok-simulator", f"comm_channels.{bus.name}", f"not simulated without --{option}")
+            continue
+        factory = SimulatorFactory if option == "port" else RtuSimulatorFactory
+        factories.append(factory(_boards(buses, problems)))
+        served = _serving(option, options[option], buses, factories[-1], reactor, problems)
+        if served is not None:
+            served.setServiceParent(service)
+    if not factories and not problems.fatal:
+        message = "no bus of type MODBUSTCP or MODBUSRTU has a device to simulate"
+        problems.error(options["config"], "comm_channels", message)
+    if problems.fatal:
         for problem in problems.found:
             print(problem, file=sys.stderr)
         raise SystemExit(cfg.BAD_CONFIG)
     set_level(config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
-    factory = SimulatorFactory(boards)
-    service = MultiService()
-    Port(endpoint, factory, "Modbus TCP at {where}").setServiceParent(service)
-    for unit, board in sorted(boards.items()):
-        _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
+    boards: list[SimulatedBoard] = []
+    for each in factories:
+        for unit, board in sorted(each.units.items()):
+            _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
+            boards.append(board)
     if options["alive"]:
-        Life(boards.values(), reactor).setServiceParent(service)
+        Life(boards, reactor).setServiceParent(service)
     return service
 
 
-def _boards(config: cfg.Config, problems: Problems) -> dict[int, SimulatedBoard]:
+def _by_option(config: cfg.Config) -> dict[str, list[cfg.Bus]]:
+    """The Modbus buses that have devices, by the option that says where they are simulated."""
+    found: dict[str, list[cfg.Bus]] = {}
+    for bus in config.buses:
+        settings = bus.settings
+        if bus.boards and isinstance(settings, cfg.ModbusTcpSettings):
+            found.setdefault("port" if settings.framer == "socket" else "rtu-port", []).append(bus)
+        elif bus.boards and isinstance(settings, cfg.ModbusRtuSettings):
+            found.setdefault("serial", []).append(bus)
+    return found
+
+
+def _serving(
+    option: str, where: str, buses: list[cfg.Bus], factory: SimulatorFactory, reactor: Any, problems: Problems
+) -> IService | None:
+    """What serves ``factory`` where the user said; None when that is no place, which is noted."""
+    settings = buses[0].settings
+    if not isinstance(settings, cfg.ModbusRtuSettings):
+        endpoint = described(where, reactor, f"--{option}", problems)
+        what = "Modbus TCP" if option == "port" else "Modbus RTU over TCP"
+        return None if endpoint is None else Port(endpoint, factory, what + " at {where}")
+    path = Path(where)
+    if not path.exists() and path.parent.is_dir():
+        return Terminal(path, factory, reactor)
+    if not path.is_char_device():
+        problems.error(
+            "--serial", "", f"got {where!r}, expected a serial device, or a path in a directory for a new one"
+        )
+        return None
+    port = SerialSettings(where, settings.baudrate, settings.parity, settings.stopbits)
+    service = _Reopening(SerialEndpoint(port, reactor), factory, clock=reactor)
+    service.whenConnected(failAfterFailures=1).addErrback(_not_opened, where)
+    return service
+
+
+class _Reopening(ClientService):
+    _log = QuietLogger()  # it tells of every single retry
+
+
+def _not_opened(failure: Failure, where: str) -> None:
+    failure.trap(ConnectError, CancelledError)
+    if failure.check(ConnectError):
+        _log.warn("{path} cannot be opened: {why}; trying on", path=where, why=failure.getErrorMessage())
+
+
+def _boards(buses: list[cfg.Bus], problems: Problems) -> dict[int, SimulatedBoard]:
     """The boards by slave-id; one port can serve each once."""
     boards: dict[int, SimulatedBoard] = {}
     places: dict[int, str] = {}
-    for bus in config.buses:
-        if not isinstance(bus.settings, cfg.ModbusTcpSettings):
-            continue
+    for bus in buses:
         for board in bus.boards:
             unit, place = board.settings.slave_id, f"comm_channels.{bus.name}.devices.{board.name}"
             if unit in boards:

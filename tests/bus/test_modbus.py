@@ -11,6 +11,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from evok_twisted.bus.framing import SocketFraming
+from evok_twisted.bus.line import Pipeline
 from evok_twisted.bus.modbus import ModbusClientProtocol
 from evok_twisted.errors import BadAnswer, EvokError, Offline, Refused, Timeout
 
@@ -21,7 +23,7 @@ class Server:
     def __init__(self, pipeline=8):
         self.clock = Clock()
         self.transport = StringTransport()
-        self.protocol = ModbusClientProtocol(self.clock, 1.0, pipeline)
+        self.protocol = ModbusClientProtocol(self.clock, 1.0, SocketFraming(), Pipeline(pipeline))
         self.protocol.makeConnection(self.transport)
 
     def requests(self):
@@ -268,7 +270,7 @@ def test_a_lost_connection_fails_everything_pending():
 
 
 def test_without_a_connection_a_request_fails_at_once():
-    protocol = ModbusClientProtocol(Clock(), 1.0, 1)
+    protocol = ModbusClientProtocol(Clock(), 1.0, SocketFraming(), Pipeline(1))
     assert type(held(protocol.read_holding_registers(0, count=1, device_id=1))) is Offline
 
 

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from evok_twisted.bus.tcp import TcpBus, default_pipeline, retry_delay
+from evok_twisted.bus.base import retry_delay
+from evok_twisted.bus.tcp import TcpBus, default_pipeline
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline, Timeout
 from evok_twisted.model.registers import WriteCoil, WriteRegister, WriteRegisters

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
+from evok_twisted.simulator.rtu import RtuSimulatorFactory
 from evok_twisted.simulator.tap import Options, makeService
 
 TWO_BUSES = """
@@ -22,6 +25,20 @@ comm_channels:
     hostname: 192.0.2.1
     devices:
       IAQ: {slave-id: 7, model: IAQ}
+"""
+SERIAL = """
+comm_channels:
+  A:
+    type: MODBUSRTU
+    port: /dev/ttyUSB0
+    devices:
+      1: {slave-id: 1, model: 00}
+  B:
+    type: MODBUSTCP
+    framer: rtu
+    hostname: 192.0.2.1
+    devices:
+      IAQ: {slave-id: 1, model: IAQ}
 """
 SAME_SLAVE_ID = TWO_BUSES.replace("slave-id: 7", "slave-id: 2")
 
@@ -174,5 +191,73 @@ def test_a_port_that_is_taken_is_said_without_a_traceback(make, reactor, log):
 
 def test_the_help_names_every_option_and_what_it_is_by_default():
     usage = str(Options())
-    for text in ("--config", "/etc/evok", "--port", "tcp:5020:interface=127.0.0.1", "--alive"):
+    for text in (
+        "--config",
+        "/etc/evok",
+        "--port",
+        "tcp:5020:interface=127.0.0.1",
+        "--alive",
+        "--serial",
+        "--rtu-port",
+    ):
         assert text in usage
+
+
+# RTU
+
+
+def units(factory):
+    return {unit: board.definition.model for unit, board in factory.units.items()}
+
+
+def test_serial_buses_are_served_on_a_device_that_is_made_for_them(start, reactor, tmp_path, log):
+    service = start(SERIAL, "--serial", str(tmp_path / "tty"))
+    assert (tmp_path / "tty").is_char_device()
+    (end,) = reactor.getReaders()
+    assert units(end._protocol._factory) == {1: "00"}
+    assert reactor.listening_on == []
+    assert any("comm_channels.B" in text and "--rtu-port" in text for text in log.texts("warn"))
+    service.stopService()
+    assert not (tmp_path / "tty").exists()
+
+
+def test_buses_with_rtu_frames_over_tcp_are_served_on_a_port_of_their_own(start, reactor, log):
+    start(SERIAL, "--rtu-port", "5021")
+    assert reactor.listening_on == [("127.0.0.1", 5021)]
+    assert isinstance(reactor.factory, RtuSimulatorFactory)
+    assert units(reactor.factory) == {1: "IAQ"}
+    assert any("comm_channels.A" in text and "--serial" in text for text in log.texts("warn"))
+
+
+def test_serial_buses_are_served_on_a_device_that_is_there(start, reactor, tmp_path):
+    far, near = os.openpty()
+    try:
+        service = start(SERIAL, "--serial", os.ttyname(near))
+        reactor.advance(0)
+        (port,) = reactor.getReaders()
+        assert port._serial.port == os.ttyname(near)
+        service.stopService()
+        reactor.advance(0)
+        assert reactor.getReaders() == []
+    finally:
+        os.close(far)
+        os.close(near)
+
+
+def test_a_device_that_cannot_be_opened_is_said_once(start, reactor, log):
+    service = start(SERIAL, "--serial", "/dev/null")
+    reactor.pump([1] * 60)
+    assert len([text for text in log.texts("warn") if "/dev/null cannot be opened" in text]) == 1
+    assert [text for text in log.texts("info") if "retry" in text] == []
+    service.stopService()
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "none/tty", "."])
+def test_a_path_that_can_be_no_serial_device_is_refused(make, capsys, tmp_path, path):
+    assert "--serial" in refusal(make, capsys, SERIAL, "--serial", str(tmp_path / path))
+
+
+def test_a_configuration_whose_buses_have_no_option_each_is_refused(make, capsys):
+    printed = refusal(make, capsys, SERIAL)
+    assert "--serial" in printed
+    assert "--rtu-port" in printed

@@ -1,0 +1,211 @@
+"""What buses over TCP and over serial lines share: one connection that is kept up, and requests through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from evok_twisted.bus.framing import Framing, ModbusPDU
+from evok_twisted.bus.line import Line
+from evok_twisted.bus.modbus import ModbusClientProtocol
+from evok_twisted.definitions import Block
+from evok_twisted.errors import Offline
+from evok_twisted.logs import Logger, QuietLogger
+from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
+
+#: longest wait between two attempts to connect, in seconds
+SLOWEST_RETRY = 3.0
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds to wait before the ``attempt``-th try to connect, counted from 1."""
+    return min(0.05 * 2.0 ** min(attempt, 16), SLOWEST_RETRY)
+
+
+class _ClientService(ClientService):
+    _log = QuietLogger()  # it tells of every single retry
+
+
+class _Factory(Factory):
+    noisy = False
+
+
+class ModbusBus(ABC):
+    """Modbus slaves that are reached through one connection (a ``core.slave.Bus``).
+
+    :param endpoint: how to connect.
+    :param timeout: seconds for an answer.
+    :param write_timeout: seconds within which a command must be on its way.
+    :param retry: seconds before each attempt to connect, by its number.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
+        *,
+        timeout: float,
+        write_timeout: float,
+        retry: Callable[[int], float] = retry_delay,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.write_timeout = write_timeout
+        self._clock = clock
+        self._protocol: ModbusClientProtocol | None = None
+        self._watchers: list[Callable[[bool], None]] = []
+        # what was logged last, since when, and how long what was before had lasted: a server that takes connections
+        # and never answers is one condition, however often it is connected
+        self._up: bool | None = None
+        self._since = clock.seconds()
+        self._lasted = 0.0
+        #: keeps the connection up while it runs
+        self.service = _ClientService(
+            _Reporting(endpoint, self._not_connected),
+            _Factory.forProtocol(self._make),
+            retryPolicy=retry,
+            clock=clock,
+        )
+
+    @abstractmethod
+    def _make(self) -> ModbusClientProtocol:
+        """The protocol of a new connection."""
+
+    def __repr__(self) -> str:
+        return f"bus {self.name}"
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a connection."""
+        return self._protocol is not None
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        """Call ``watcher`` with ``online`` whenever that changes."""
+        self._watchers.append(watcher)
+
+    def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
+        """Read the words of ``block``.
+
+        :param timeout: seconds for the answer, where that is less than the bus's own.
+        """
+        if self._protocol is None:
+            return fail(Offline(f"{self!r} is offline"))
+        read = self._protocol.read_input_registers if block.input else self._protocol.read_holding_registers
+        answer = read(block.start, count=block.count, device_id=unit)
+        if timeout is not None:
+            self._protocol.hurry(answer, timeout)
+        return answer.addCallback(_words)
+
+    def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
+        """Write; what could not be sent by ``deadline`` fails with ``Timeout`` and is never sent."""
+        protocol = self._protocol
+        if protocol is None:
+            return fail(Offline(f"{self!r} is offline"))
+        if isinstance(write, WriteCoil):
+            answer = protocol.write_coil(write.address, bool(write.value), device_id=unit)
+        elif isinstance(write, WriteCoils):
+            answer = protocol.write_coils(write.address, [bool(coil.value) for coil in write.coils], device_id=unit)
+        elif isinstance(write, WriteRegister):
+            answer = protocol.write_register(write.address, write.value, device_id=unit)
+        else:
+            answer = protocol.write_registers(write.address, list(write.values), device_id=unit)
+        left = max(0.0, deadline - self._clock.seconds())
+        expiry = self._clock.callLater(left, protocol.withdraw, answer)
+
+        def done(result: ModbusPDU | Failure) -> Failure | None:
+            if expiry.active():
+                expiry.cancel()
+            return result if isinstance(result, Failure) else None
+
+        acknowledged: Deferred[None] = Deferred()
+        answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
+        return acknowledged
+
+    def connected(self, protocol: ModbusClientProtocol) -> None:
+        """A connection is made."""
+        self._protocol = protocol
+        self._tell()
+
+    def heard(self) -> None:
+        """There was an answer: only now it is known that the connection is of use."""
+        if self._up is not True:
+            self._turn(True)
+            self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
+
+    def _not_connected(self, failure: Failure) -> None:
+        if self._up is None:
+            self._turn(False)
+            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
+
+    def lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+        """A connection is gone."""
+        if self._protocol is not protocol:
+            return
+        self._protocol = None
+        if self._up is not False and self.service.running:
+            self._turn(False)
+            self._log.warn(
+                "{bus!r} lost its connection after {lasted:.1f} s: {why}",
+                bus=self,
+                lasted=self._lasted,
+                why=reason.getErrorMessage(),
+            )
+        self._tell()
+
+    def _turn(self, up: bool) -> None:
+        now = self._clock.seconds()
+        self._up, self._lasted, self._since = up, now - self._since, now
+
+    def _tell(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(self.online)
+
+
+class Connection(ModbusClientProtocol):
+    """A protocol that tells its bus how it is, and of its loss before its requests fail."""
+
+    def __init__(self, bus: ModbusBus, clock: IReactorTime, timeout: float, framing: Framing, line: Line) -> None:
+        super().__init__(clock, timeout, framing, line)
+        self._bus = bus
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._bus.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._bus.heard()
+        super().dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._bus.lost(self, reason)
+        super().connectionLost(reason)
+
+
+@implementer(IStreamClientEndpoint)
+class _Reporting:
+    """An endpoint that tells of failed attempts, which a ClientService keeps to itself."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[Failure], None]) -> None:
+        self._endpoint = endpoint
+        self._failed = failed
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        def report(failure: Failure) -> Failure:
+            self._failed(failure)
+            return failure
+
+        return self._endpoint.connect(factory).addErrback(report)
+
+
+def _words(answer: ModbusPDU) -> tuple[int, ...]:
+    return tuple(answer.registers)
