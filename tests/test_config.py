@@ -329,10 +329,10 @@ def test_a_definition_that_cannot_be_read_is_an_error_that_names_its_file(load, 
     assert problem.file.endswith("hw_definitions/mine.yaml")
 
 
-def test_the_commented_example_has_no_problem():
+def test_the_commented_example_has_no_problem_but_that_nothing_is_generated_beside_it():
     problems = Problems()
     assert cfg.load(SHIPPED[0].parent, SHIPPED, problems) is not None
-    assert problems.found == []
+    assert [(problem.level, problem.path) for problem in problems.found] == [("warning", "autogen")]
 
 
 def test_the_boards_in_the_commented_example_have_no_problem(load):
