@@ -21,6 +21,7 @@ BAD_CONFIG = 78
 
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+\S*$", description="an http:// or https:// URL")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 
 
@@ -43,7 +44,7 @@ class WebhookApi(Settings, frozen=True, kw_only=True):
     """``apis.webhook``."""
 
     enabled: bool = False
-    address: tuple[str, ...] = ()
+    address: tuple[Url, ...] = ()
     device_mask: tuple[str, ...] = ()
     complex_events: bool = False
 
@@ -56,6 +57,7 @@ class Apis(Settings, frozen=True, kw_only=True):
     listen: tuple[str, ...] = ()
     dialect: Literal["classic", "v3"] = "classic"
     allowed_origins: tuple[str, ...] = ()
+    alias_file: str = "/var/lib/evok"
     websocket: WebSocketApi = WebSocketApi()
     webhook: WebhookApi = WebhookApi()
 
@@ -245,8 +247,8 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
         settings = _File(comm_channels=channels if isinstance(channels, dict) else {})
     definitions = Definitions((file.parent / DIRECTORY, *shipped), problems)
     buses = _Buses(reader, definitions).read(settings.comm_channels)
-    if settings.apis.webhook.enabled:
-        reader.warning("apis.webhook.enabled", "this version calls no webhooks yet")
+    if settings.apis.webhook.enabled and not settings.apis.webhook.address:
+        reader.error("apis.webhook.address", "got nothing, expected the URL to call, or a list of URLs")
     return Config(settings.logging, settings.apis, buses)
 
 

@@ -13,6 +13,8 @@ class EvokError(Exception):
 
     #: whether something may have reached the hardware all the same
     sent = False
+    #: which of several things that were asked for at once it is about, counted from 0
+    index = 0
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
@@ -40,6 +42,21 @@ class UnknownCommand(BadRequest):
     """A ``cmd`` that is not in the table of commands."""
 
     code = "unknown_command"
+    rpc = -32601
+
+
+class NotFound(EvokError):
+    """A path at which there is nothing."""
+
+    code = "not_found"
+    status = 404
+
+
+class UnknownMethod(EvokError):
+    """A method that is not in the table of JSON-RPC methods."""
+
+    code = "unknown_method"
+    status = 404
     rpc = -32601
 
 
@@ -141,3 +158,30 @@ class BadAnswer(EvokError):
 
     code = "bad_answer"
     status = 502
+
+
+# What happened in the service itself.
+
+
+class NotSaved(EvokError):
+    """What was to be kept over a restart could not be written to its file."""
+
+    code = "not_saved"
+
+
+#: What may become of a command.
+COMMAND_ERRORS: tuple[type[EvokError], ...] = (
+    BadRequest,
+    UnknownDevice,
+    UnknownCircuit,
+    BadParameter,
+    BadValue,
+    Conflict,
+    Busy,
+    Superseded,
+    Offline,
+    Timeout,
+    Refused,
+    BadAnswer,
+    NotSaved,
+)

@@ -14,14 +14,15 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
-from twisted.web.resource import IResource
 
 from evok_twisted import config as cfg
+from evok_twisted.api import webhook
+from evok_twisted.api.filters import EVERYTHING, parse_filter
 from evok_twisted.api.origins import Origins
-from evok_twisted.api.rest import Rest
-from evok_twisted.api.site import ApiSite, Root, Version
+from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 from evok_twisted.definitions import Definitions, shipped_definitions
+from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.ports import Port, described
@@ -94,6 +95,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             problems.warning("--demo", "", "serves a simulated unit and needs no configuration")
     unit = Unit(config or cfg.Config(), reactor, problems)
     endpoints = list(_endpoints(unit.config.apis, options["ports"], reactor, problems))
+    webhooks = _webhooks(unit, options["dialect"], reactor, problems)
     if options["check"]:
         _check(unit, problems)
     if problems.fatal:
@@ -102,10 +104,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     set_level(unit.config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
+    unit.aliases.load()
     service = EvokService(unit)
     site = _site(unit, options["dialect"], reactor)
     for scheme, endpoint in endpoints:
         Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
+    if webhooks is not None:
+        webhooks.setServiceParent(service)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     if simulation is not None:
         simulation.setServiceParent(service)
@@ -127,8 +132,7 @@ def _endpoints(
 def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
     apis = unit.config.apis
     dialect = dialect or apis.dialect
-    rest = Rest(unit.registry, unit.commands, dialect)
-    children: dict[bytes, IResource] = {b"rest": rest, b"json": rest, b"version": Version()}
+    children = resources(unit.registry, unit.commands, dialect)
     if apis.websocket.enabled:
         factory = ConnectionFactory(
             unit.registry,
@@ -145,6 +149,21 @@ def _site(unit: Unit, dialect: Any, reactor: Any) -> ApiSite:
     if origins.everybody:
         _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
     return ApiSite(Root(children), reactor, origins)
+
+
+def _webhooks(unit: Unit, dialect: Any, reactor: Any, problems: Problems) -> IService | None:
+    apis = unit.config.apis
+    if not apis.webhook.enabled:
+        return None
+    dialect = dialect or apis.dialect
+    try:
+        wanted, unknown = parse_filter(apis.webhook.device_mask or EVERYTHING, dialect)
+    except EvokError as error:
+        problems.error("config", "apis.webhook.device_mask", str(error))
+        return None
+    if unknown:
+        problems.warning("config", "apis.webhook.device_mask", f"unknown kinds, ignored: {', '.join(unknown)}")
+    return webhook.make(apis.webhook, wanted, dialect, unit.events, reactor)
 
 
 class EvokService(MultiService):
@@ -168,6 +187,7 @@ class EvokService(MultiService):
 
     async def _stop(self) -> None:
         await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in self._unit.writers])
+        await self._unit.aliases.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
         await super().stopService()

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
-from evok_twisted.core.commands import Commands, SlaveWriter
+from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
+from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
+from evok_twisted.core.writer import SlaveWriter
+from evok_twisted.model.aliases import AliasTable
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
@@ -41,8 +45,11 @@ class Unit:
                 self.registry.add(_device_info(bus.name, bus.settings.device_info))
             if isinstance(bus.settings, cfg.ModbusTcpSettings):
                 self._add_tcp(bus, bus.settings)
-        self.commands = Commands(self.registry, self.events, self._writers)
         self.writers = tuple(self._writers.values())
+        self.aliases = AliasStore(
+            self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
+        )
+        self.commands = Commands(self.registry, self.events, {**self._writers, AliasTable.GROUP: self.aliases})
 
     def _add_tcp(self, bus: cfg.Bus, settings: cfg.ModbusTcpSettings) -> None:
         tcp = TcpBus(
@@ -93,6 +100,10 @@ class Unit:
                 by_kind.setdefault(device.kind, []).append(device.circuit)
         for kind, circuits in by_kind.items():
             yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
+
+
+def _in_thread_of(reactor: Any) -> InThread:
+    return lambda blocking: deferToThreadPool(reactor, reactor.getThreadPool(), blocking)
 
 
 def _device_info(group: str, info: cfg.DeviceInfoSettings) -> DeviceInfo:

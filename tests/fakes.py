@@ -9,15 +9,16 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
-from evok_twisted.core.commands import Commands, SlaveWriter
+from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
+from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Timeout
 from evok_twisted.model.boards import build
-from evok_twisted.model.registers import WriteCoil, WriteRegister, keys_of
+from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister, keys_of
 from evok_twisted.model.system import ModbusSlave
 from evok_twisted.settings import Problems
 
@@ -85,11 +86,12 @@ class FakeBus:
         if hasattr(what, "count"):
             return tuple(self.words.get(key, 0) for key in keys_of(what))
         self.written.append(what)
-        if isinstance(what, WriteCoil):
-            self.coils[what.address] = what.value
-            if what.shown_in:
-                register, bit = what.shown_in
-                self.words[register] = self.words.get(register, 0) & ~(1 << bit) | what.value << bit
+        if isinstance(what, WriteCoil | WriteCoils):
+            for coil in getattr(what, "coils", (what,)):
+                self.coils[coil.address] = coil.value
+                if coil.shown_in:
+                    register, bit = coil.shown_in
+                    self.words[register] = self.words.get(register, 0) & ~(1 << bit) | coil.value << bit
         elif isinstance(what, WriteRegister):
             self.words[what.address] = what.value
         else:
@@ -112,20 +114,20 @@ class FakeBus:
 class Rig:
     """One board on a ``FakeBus``, with everything of the core around it, on a ``Clock``."""
 
-    def __init__(self, clock, model="00", interval=0.02, periodic=True):
+    def __init__(self, clock, model="00", interval=0.02, periodic=True, name="1", number=2):
         self.clock = clock
         self.bus = FakeBus(clock)
         self.events = Events(clock)
         self.changes = []
         self.events.subscribe(self.changes.append)
         definition = load_definition(DEFINITIONS / f"{model}.yaml", Problems())
-        info = ModbusSlave("1", 2, clock.seconds, 1, "TCP", "127.0.0.1", interval)
-        devices = build(definition, "1", 2, Problems())
-        self.slave = Slave("1", 1, self.bus, definition.blocks, devices, info, clock)
+        info = ModbusSlave(name, number, clock.seconds, 1, "TCP", "127.0.0.1", interval)
+        devices = build(definition, name, number, Problems())
+        self.slave = Slave(name, 1, self.bus, definition.blocks, devices, info, clock)
         self.registry = Registry([*devices, info])
         self.scanner = Scanner(self.slave, interval, self.events, clock, periodic=periodic)
         self.writer = SlaveWriter(self.scanner, self.events, clock)
-        self.commands = Commands(self.registry, self.events, {"1": self.writer})
+        self.commands = Commands(self.registry, self.events, {name: self.writer})
 
     def start(self):
         """Scan until everything is known, and forget the changes of that."""
@@ -146,6 +148,18 @@ class Rig:
 
     def set(self, name, circuit, **parameters):
         return self.commands.set(name, circuit, parameters)
+
+
+class TwoBoards:
+    """Two rigs on two buses, under one registry: a main board, 1, and an extension with relays, 2."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.main = Rig(clock, "00").start()
+        self.extension = Rig(clock, "13", name="2", number=3).start()
+        self.registry = Registry([*self.main.registry, *self.extension.registry])
+        writers = {"1": self.main.writer, "2": self.extension.writer}
+        self.commands = Commands(self.registry, self.main.events, writers)
 
 
 @implementer(ITCPTransport)

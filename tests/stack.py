@@ -32,7 +32,9 @@ class Stack:
         self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=self.port.getHost().port)
         board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model=model), definition)
-        self.unit = Unit(cfg.Config(buses=(cfg.Bus("TEST", settings, (board,)),)), reactor, Problems())
+        self.unit = Unit(
+            cfg.Config(apis=cfg.Apis(alias_file=""), buses=(cfg.Bus("TEST", settings, (board,)),)), reactor, Problems()
+        )
         self.changes = []
         self.unit.events.subscribe(self.changes.append)
 

@@ -287,10 +287,21 @@ def test_an_unknown_key_is_a_warning_with_the_nearest_known(load):
     assert loaded.errors == []
 
 
-def test_webhooks_that_are_enabled_are_said_not_to_be_served_yet(load):
-    assert load("apis: {webhook: {enabled: true}}").warnings == [
-        "apis.webhook.enabled: this version calls no webhooks yet"
+def test_webhooks_that_are_enabled_need_an_address(load):
+    assert load("apis: {webhook: {enabled: true}}").errors == [
+        "apis.webhook.address: got nothing, expected the URL to call, or a list of URLs"
     ]
+
+
+@pytest.mark.parametrize("address", ["ftp://host/", "host/path", "http://", "'http://a b'"])
+def test_a_webhook_is_an_http_url(load, address):
+    (error,) = load(f"apis: {{webhook: {{address: {address}}}}}").errors
+    assert "expected an http:// or https:// URL" in error
+
+
+def test_several_webhooks_are_a_list(load):
+    text = "apis: {webhook: {enabled: true, address: [http://a/x, 'https://b:8443/']}}"
+    assert load(text).config.apis.webhook.address == ("http://a/x", "https://b:8443/")
 
 
 def test_a_file_or_its_directory_can_be_named(tmp_path):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from evok_twisted.api.origins import Origins
-from evok_twisted.errors import BadValue, EvokError
+from evok_twisted.errors import BadValue, EvokError, NotFound
+from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
 #: Bytes that the body of a request may have.
@@ -78,12 +82,27 @@ def json(request: Request, body: bytes, status: int = 200) -> bytes:
 
 def failed(request: Request, name: str, message: str, status: int) -> bytes:
     """Answer with an error, by its name."""
-    return json(request, _encode({"success": False, "errors": {name: message}}), status)
+    return json(request, _failure(name, message), status)
+
+
+def failure_of(error: EvokError) -> bytes:
+    """The JSON of what went wrong."""
+    return _failure(type(error).__name__, str(error))
+
+
+def _failure(name: str, message: str) -> bytes:
+    return _encode({"success": False, "errors": {name: message}})
 
 
 def refused(request: Request, error: EvokError) -> bytes:
     """Answer with what went wrong."""
-    return failed(request, type(error).__name__, str(error), error.status)
+    return json(request, failure_of(error), error.status)
+
+
+def path_of(request: Request) -> list[str]:
+    """What follows the path of the resource, without a trailing slash."""
+    path = [part.decode(errors="replace") for part in request.postpath or ()]
+    return path[:-1] if path and path[-1] == "" else path
 
 
 def dialect_of(request: Request, default: Dialect) -> Dialect:
@@ -101,11 +120,38 @@ def dialect_of(request: Request, default: Dialect) -> Dialect:
     return default
 
 
+class Operation(NamedTuple):
+    """What a method does at a path, for people and for programs.
+
+    :ivar answer: the JSON Schema of the answer; of an answer that is text, None.
+    :ivar takes: the JSON Schema of what is POSTed.
+    :ivar errors: what may be wrong besides what may be wrong with every request.
+    :ivar also: other statuses of a success, each with what it means.
+    """
+
+    summary: str
+    answer: Mapping[str, Any] | None
+    takes: Mapping[str, Any] | None = None
+    errors: tuple[type[EvokError], ...] = ()
+    also: Mapping[int, str] = {}
+
+
+#: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.
+Paths = Mapping[str, Mapping[bytes, Operation]]
+
+
+def schema_of(name: str) -> Mapping[str, Any]:
+    """A reference to one of the schemas that ``openapi.py`` collects."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 class JsonResource(Resource):
-    """A resource that takes some methods, says which, and fails as all here do."""
+    """A resource that takes some methods at some paths, says which, and fails as all here do."""
+
+    _log = Logger()
 
     isLeaf = True
-    methods: tuple[bytes, ...] = (b"GET", b"HEAD", b"OPTIONS")
+    paths: Paths
 
     def render(self, request: Request) -> bytes | int:
         try:
@@ -118,12 +164,26 @@ class JsonResource(Resource):
         except EvokError as error:
             return refused(request, error)
 
+    def body(self, request: Request) -> bytes:
+        """What was sent."""
+        assert request.content is not None
+        sent: bytes = request.content.read()
+        return sent
+
     def allowed(self, request: Request) -> tuple[bytes, ...]:
         """The methods that this path takes.
 
-        :raises EvokError: there is no such path.
+        :raises NotFound: there is no such path.
         """
-        return self.methods
+        path = path_of(request)
+        for template, operations in self.paths.items():
+            parts = template.split("/") if template else []
+            if len(parts) == len(path) and all(
+                part[0] == "{" or part == given for part, given in zip(parts, path, strict=True)
+            ):
+                return (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS")
+        there = ", ".join(template for template in self.paths if template) or "nothing below this one"
+        raise NotFound(f"there is no such path; there is {there}")
 
     def get(self, request: Request) -> bytes | int:
         """Answer GET and HEAD."""
@@ -132,6 +192,29 @@ class JsonResource(Resource):
     def post(self, request: Request) -> bytes | int:
         """Answer POST."""
         raise NotImplementedError
+
+    def later(self, request: Request, body: Deferred[bytes]) -> int:
+        """Answer when ``body`` is there; its failure is told as any other.
+
+        A client that goes away meanwhile cancels nothing.
+        """
+        gone = request.notifyFinish()
+        gone.addErrback(lambda _: None)
+
+        def answer(body: bytes) -> None:
+            if not gone.called:
+                request.write(body)
+                request.finish()
+
+        answered = body.addErrback(self._failed, request).addCallback(answer)
+        answered.addErrback(lambda failure: self._log.failure("answer to {uri}", failure, uri=request.uri))
+        return NOT_DONE_YET
+
+    def _failed(self, failure: Failure, request: Request) -> bytes:
+        if isinstance(failure.value, EvokError):
+            return refused(request, failure.value)
+        self._log.failure("{uri}", failure, uri=request.uri)
+        return failed(request, "EvokError", "something went wrong in the service; its log says more", 500)
 
     def _options(self, request: Request) -> bytes:
         request.setResponseCode(204)
@@ -149,14 +232,14 @@ class JsonResource(Resource):
         return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
 
 
-class NotFound(Resource):
+class Nowhere(Resource):
     """Any path that is not there."""
 
     isLeaf = True
 
-    def __init__(self, paths: Any) -> None:
+    def __init__(self, paths: Iterable[str]) -> None:
         super().__init__()
         self._paths = paths
 
     def render(self, request: Request) -> bytes:
-        return failed(request, "NotFound", f"there is nothing here; there is {', '.join(self._paths)}", 404)
+        return refused(request, NotFound(f"there is nothing here; there is {', '.join(self._paths)}"))

@@ -6,15 +6,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing, state_object
-from evok_twisted.api.http import JsonResource, dialect_of, failed, json, refused
+from evok_twisted.api.http import JsonResource, Operation, dialect_of, json, path_of, schema_of
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import BadRequest, EvokError, UnknownDevice, UnknownProperty
-from evok_twisted.logs import Logger
+from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect, named
 
@@ -24,6 +22,25 @@ _encode = msgspec.json.encode
 EVERY = "all"
 
 
+_READ = (UnknownDevice, UnknownCircuit, BadValue)
+_STATES = {"type": "array", "items": schema_of("State")}
+_SOME = {"type": "object", "minProperties": 1}
+
+_LIST_ALL = Operation("The states of all circuits", _STATES, errors=(BadValue,))
+_LIST_KIND = Operation("The states of all circuits of a kind", _STATES, errors=_READ)
+_LIST_PROPERTY = Operation(
+    "One property of all circuits of a kind", {"type": "array", "items": _SOME}, errors=(*_READ, UnknownProperty)
+)
+_GET = Operation("The state of a circuit", schema_of("State"), errors=_READ)
+_GET_PROPERTY = Operation("One property of a circuit", _SOME, errors=(*_READ, UnknownProperty))
+_SET = Operation(
+    "Set a circuit; answered after the hardware has acknowledged it, with the new state",
+    schema_of("Success"),
+    schema_of("Parameters"),
+    COMMAND_ERRORS,
+)
+
+
 class Rest(JsonResource):
     """The tree of states: ``all``, ``{dev}/{circuit}``, ``{dev}/{circuit}/{property}``.
 
@@ -31,7 +48,13 @@ class Rest(JsonResource):
     text/plain.
     """
 
-    _log = Logger()
+    paths = {
+        "all": {b"GET": _LIST_ALL},
+        "{dev}/all": {b"GET": _LIST_KIND},
+        "{dev}/all/{property}": {b"GET": _LIST_PROPERTY},
+        "{dev}/{circuit}": {b"GET": _GET, b"POST": _SET},
+        "{dev}/{circuit}/{property}": {b"GET": _GET_PROPERTY},
+    }
 
     def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
         super().__init__()
@@ -39,17 +62,9 @@ class Rest(JsonResource):
         self._commands = commands
         self._dialect = dialect
 
-    def allowed(self, request: Request) -> tuple[bytes, ...]:
-        path = _path(request)
-        if path == [EVERY] or len(path) == 3:
-            return self.methods
-        if len(path) == 2:
-            return (*self.methods, b"POST") if path[1] != EVERY else self.methods
-        raise UnknownDevice("there is no such path; there are all, {dev}/{circuit} and {dev}/{circuit}/{property}")
-
     def get(self, request: Request) -> bytes:
         dialect = dialect_of(request, self._dialect)
-        path = _path(request)
+        path = path_of(request)
         if path == [EVERY]:
             return json(request, listing(self._registry, dialect))
         name, circuit = path[:2]
@@ -65,34 +80,13 @@ class Rest(JsonResource):
 
     def post(self, request: Request) -> int:
         dialect = dialect_of(request, self._dialect)
-        name, circuit = _path(request)
-        assert request.content is not None
-        done = self._commands.set(name, circuit, _parameters(request.content.read()), dialect)
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: None)  # the client went away; the write goes on
+        name, circuit = path_of(request)
+        done = self._commands.set(name, circuit, _parameters(self.body(request)), dialect)
 
         def was_set(device: Device) -> bytes:
             return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
 
-        def answer(body: bytes) -> None:
-            if not gone.called:
-                request.write(body)
-                request.finish()
-
-        answered = done.addCallbacks(was_set, self._failed, (), {}, (request,)).addCallback(answer)
-        answered.addErrback(lambda failure: self._log.failure("answer to {uri}", failure, uri=request.uri))
-        return NOT_DONE_YET
-
-    def _failed(self, failure: Failure, request: Request) -> bytes:
-        if isinstance(failure.value, EvokError):
-            return refused(request, failure.value)
-        self._log.failure("{uri}", failure, uri=request.uri)
-        return failed(request, "EvokError", "something went wrong in the service; its log says more", 500)
-
-
-def _path(request: Request) -> list[str]:
-    path = [part.decode(errors="replace") for part in request.postpath or ()]
-    return path[:-1] if path and path[-1] == "" else path
+        return self.later(request, done.addCallback(was_set))
 
 
 def _property(device: Device, dialect: Dialect, name: str, *, every: bool) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Session:
         if not isinstance(message, dict):
             return  # clients send lone spaces, numbers and lists; none of them can have an id
         given = message.get("id")
-        if "id" in message and not _is_id(given):
+        if "id" in message and not is_id(given):
             self._log.debug("{peer}: an id is text or a number, got {given}", peer=self._peer, given=shown(given))
             return
         command = message.get("cmd")
@@ -149,7 +149,7 @@ class Session:
     }
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
     """Whether ``value`` can come back as it was: text that is text, or a finite number."""
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
@@ -165,7 +165,7 @@ def _id_of_garbage(payload: bytes) -> Id | None:
         found = _LEADING_ID.match(payload)
         message = {"id": msgspec.json.decode(found[1])} if found else None
     given = message.get("id") if isinstance(message, dict) else None
-    return given if _is_id(given) else None
+    return given if is_id(given) else None
 
 
 def _target(message: Mapping[str, Any]) -> tuple[object, object]:

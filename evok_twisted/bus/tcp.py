@@ -17,7 +17,7 @@ from evok_twisted.bus.modbus import ModbusClientProtocol
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline
 from evok_twisted.logs import Logger, QuietLogger
-from evok_twisted.model.registers import Write, WriteCoil, WriteRegister
+from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
 
 #: longest wait between two attempts to connect, in seconds
 SLOWEST_RETRY = 3.0
@@ -118,6 +118,8 @@ class TcpBus:
             return fail(Offline(f"{self!r} is offline"))
         if isinstance(write, WriteCoil):
             answer = protocol.write_coil(write.address, bool(write.value), device_id=unit)
+        elif isinstance(write, WriteCoils):
+            answer = protocol.write_coils(write.address, [bool(coil.value) for coil in write.coils], device_id=unit)
         elif isinstance(write, WriteRegister):
             answer = protocol.write_register(write.address, write.value, device_id=unit)
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
-from evok_twisted.errors import BadValue, Conflict, UnknownCircuit
+from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
 from evok_twisted.model import aliases
 from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
@@ -19,21 +20,32 @@ class Registry:
         self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
         self._circuits: set[str] = set()
         self._by_alias: dict[str, Device] = {}
+        self._groups: dict[str, int | None] = {}
+        #: aliases of devices that are not there (yet)
+        self._kept: dict[str, aliases.Target] = {}
+        self._watchers: list[Callable[[], None]] = []
         for device in devices:
             self.add(device)
 
     def add(self, device: Device) -> None:
         """Make ``device`` known. Of two with one circuit in a kind, the first is found; both are listed."""
         self._by_kind[device.kind].append(device)
+        if device.number is not None:
+            self._groups[device.group] = device.number
         for dialect, index in self._by_circuit.items():
             circuit = device.circuit_in(dialect)
             index.setdefault((device.kind, circuit), device)
             self._circuits.add(circuit)
+        for alias, target in tuple(self._kept.items()):
+            if _is_target(device, target) and not device.alias:
+                with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
+                    self.rename(device, alias)
 
     def __iter__(self) -> Iterator[Device]:
         """Every device, in the order of ``all``."""
-        for devices in self._by_kind.values():
-            yield from devices
+        for kind, devices in self._by_kind.items():
+            if KINDS[kind].listed:
+                yield from devices
 
     def of_kind(self, kind: str) -> tuple[Device, ...]:
         """The devices of one kind, in the order of the configuration."""
@@ -49,6 +61,12 @@ class Registry:
         :raises UnknownCircuit: no device of that kind has this circuit or alias.
         """
         kinds = named(name, dialect)
+        device = self._lookup(kinds, circuit, dialect)
+        if device is None:
+            raise UnknownCircuit(f"{name} has no circuit or alias {shown(circuit)}{self._hint(kinds, dialect)}")
+        return device
+
+    def _lookup(self, kinds: tuple[str, ...], circuit: object, dialect: Dialect) -> Device | None:
         if isinstance(circuit, int) and not isinstance(circuit, bool):
             circuit = str(circuit)
         if not isinstance(circuit, str):
@@ -58,9 +76,45 @@ class Registry:
             if (kind, circuit) in index:
                 return index[kind, circuit]
         device = self._by_alias.get(aliases.bare(circuit))
-        if device is not None and device.kind in kinds:
-            return device
-        raise UnknownCircuit(f"{name} has no circuit or alias {shown(circuit)}{self._hint(kinds, dialect)}")
+        return device if device is not None and device.kind in kinds else None
+
+    def select(
+        self,
+        names: Sequence[object],
+        dialect: Dialect,
+        *,
+        circuits: Sequence[object] | None = None,
+        group: object = None,
+        number: object = None,
+    ) -> list[Device]:
+        """The devices that a client means by several conditions, each of which narrows; None is no condition.
+
+        :param names: of kinds, in either dialect.
+        :param circuits: circuits or aliases; each may be one of every kind.
+        :param group: the name of the configured device that they belong to.
+        :param number: its ``glob_dev_id``.
+        :raises UnknownDevice: there is no such kind, or no such configured device.
+        :raises UnknownCircuit: no device of these kinds has one of the circuits.
+        """
+        kinds = [named(name, dialect) for name in names]
+        if circuits is None:
+            devices = [device for each in kinds for kind in each for device in self._by_kind[kind]]
+        else:
+            devices = []
+            for circuit in circuits:
+                found = [device for each in kinds if (device := self._lookup(each, circuit, dialect)) is not None]
+                if not found:
+                    wanted = " and ".join(map(str, names))
+                    hint = self._hint(tuple(kind for each in kinds for kind in each), dialect)
+                    raise UnknownCircuit(f"{wanted} has no circuit or alias {shown(circuit)}{hint}")
+                devices += found
+        if group is not None:
+            _expect("group", group, self._groups)
+            devices = [device for device in devices if device.group == str(group)]
+        if number is not None:
+            _expect("global_device_id", number, self._groups.values())
+            devices = [device for device in devices if str(device.number) == str(number)]
+        return list(dict.fromkeys(devices))
 
     def _hint(self, kinds: tuple[str, ...], dialect: Dialect) -> str:
         circuits = [device.circuit_in(dialect) for kind in kinds for device in self._by_kind[kind]]
@@ -87,5 +141,56 @@ class Registry:
             del self._by_alias[aliases.bare(device.alias)]
         if alias:
             self._by_alias[aliases.bare(alias)] = device
+            self._forget(alias)
         device.alias = alias
+        self._tell()
         return True
+
+    def restore(self, alias: str, target: aliases.Target) -> None:
+        """Give an alias of an earlier run: now, or, where its device is not there, when it comes.
+
+        :raises BadValue: it is no alias.
+        :raises Conflict: it is taken, or its device has one already.
+        """
+        aliases.checked(alias)
+        for kind in target.kinds:
+            for device in self._by_kind.get(kind, ()):
+                if _is_target(device, target):
+                    if device.alias:
+                        raise Conflict(f"{device!r} has an alias already, {device.alias!r}")
+                    self.rename(device, alias)
+                    return
+        if aliases.bare(alias) in map(aliases.bare, self.aliases()):
+            raise Conflict(f"the alias {alias!r} stands twice")
+        self._kept[alias] = target
+
+    def aliases(self) -> dict[str, aliases.Target]:
+        """What each alias stands for, those of devices that are not there included."""
+        held = {device.alias: aliases.Target((device.kind,), device.circuit) for device in self._by_alias.values()}
+        return {**held, **self._kept}
+
+    def watch_aliases(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` whenever an alias was given or taken away."""
+        self._watchers.append(watcher)
+
+    def _forget(self, alias: str) -> None:
+        """Of a device that is not there, an alias can be given to another."""
+        for kept in [kept for kept in self._kept if aliases.bare(kept) == aliases.bare(alias)]:
+            del self._kept[kept]
+
+    def _tell(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher()
+
+
+def _is_target(device: Device, target: aliases.Target) -> bool:
+    """Whether ``target`` is this device; some write the kind before the circuit, as ``do_1_01``."""
+    circuits = (device.circuit_in(dialect) for dialect in DIALECTS)
+    prefixes = ("", *(f"{KINDS[device.kind].dev(dialect)}_" for dialect in DIALECTS))
+    return device.kind in target.kinds and any(target.circuit == p + c for c in circuits for p in prefixes)
+
+
+def _expect(what: str, given: object, known: Iterable[object]) -> None:
+    if str(given) not in map(str, known):
+        there = ", ".join(map(str, known)) or "none"
+        raise UnknownDevice(f"{what}: there is no configured device {shown(given)}; there are {there}")

@@ -1,4 +1,4 @@
-"""What an alias may be: a second name for one circuit, unique over all kinds.
+"""What an alias may be, a second name for one circuit, unique over all kinds; and the table of all of them.
 
 An alias is found with and without the prefix ``al_``, which older versions of Evok demanded; two aliases that differ
 only in it are therefore the same.
@@ -7,9 +7,12 @@ only in it are therefore the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from evok_twisted.errors import BadValue
-from evok_twisted.model.codec import shown
+from evok_twisted.model.codec import Bit, shown
+from evok_twisted.model.device import Device, State
 
 PREFIX = "al_"
 LONGEST = 128
@@ -34,3 +37,42 @@ def checked(alias: object) -> str:
 def bare(alias: str) -> str:
     """``alias`` without the prefix: what it is looked up by."""
     return alias.removeprefix(PREFIX)
+
+
+class Target(NamedTuple):
+    """What an alias stands for.
+
+    :ivar kinds: of which kind it is: one, or, of a device that was not seen yet, those that it may be.
+    """
+
+    kinds: tuple[str, ...]
+    circuit: str
+
+
+class AliasTableState(State, frozen=True):
+    """``save`` is always false; setting it saves them."""
+
+    aliases: Mapping[str, Target]
+    save: bool = False
+
+
+class AliasTable(Device):
+    """The circuit ``alias`` of the service itself: all aliases, those of devices that are not there included.
+
+    :param aliases: returns them.
+    """
+
+    kind = "run"
+    shows = AliasTableState
+    live = True
+
+    #: what no configured device can be called
+    GROUP = ""
+
+    def __init__(self, aliases: Callable[[], Mapping[str, Target]]) -> None:
+        self._aliases = aliases
+        super().__init__("alias", self.GROUP, None, AliasTableState({}), parameters={"save": Bit()})
+
+    @property
+    def current(self) -> AliasTableState:
+        return AliasTableState(self._aliases())

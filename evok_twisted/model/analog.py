@@ -105,6 +105,7 @@ class AnalogInput(Analog):
     """An analog input; each mode may have its own transformation from registers to value."""
 
     kind = "ai"
+    shows = AnalogState
 
     def __init__(self, name: str, number: int, feature: AnalogInputs, n: int) -> None:
         self._value = feature.val_reg + 2 * n
@@ -132,6 +133,7 @@ class AnalogOutput(Analog):
     """An analog output of 4096 steps."""
 
     kind = "ao"
+    shows = AnalogState
 
     def __init__(self, name: str, number: int, feature: AnalogOutputs, n: int) -> None:
         self._value = feature.val_reg + n
@@ -160,6 +162,7 @@ class MainAnalogOutput(Analog):
     """The main board's analog output (feature ``BAO``); in mode Resistance it measures, and cannot be set."""
 
     kind = "ao"
+    shows = AnalogState
 
     def __init__(self, name: str, number: int, feature: BrainAnalogOutput, n: int) -> None:
         self._value = feature.val_reg + 2 * n

@@ -39,6 +39,7 @@ class Device:
     """One circuit.
 
     :cvar kind: its kind, a key of ``kinds.KINDS``.
+    :cvar shows: the class of its states.
     :cvar live: its state is asked for each time (``current``) and not kept.
     :ivar circuit: its name on the wire, unique within its kind.
     :ivar group: the name of the configured device it belongs to.
@@ -52,6 +53,7 @@ class Device:
     """
 
     kind: ClassVar[str]
+    shows: ClassVar[type[State]]
     live: ClassVar[bool] = False
 
     def __init__(

@@ -42,6 +42,7 @@ class DigitalInput(Device):
     """An input that counts its edges and, with DirectSwitch, drives the output of its number on the board itself."""
 
     kind = "di"
+    shows = DigitalInputState
 
     def __init__(self, name: str, number: int, feature: DigitalInputs, n: int) -> None:
         self._value = feature.val_reg
@@ -188,6 +189,7 @@ class Led(Switched):
     """A user LED."""
 
     kind = "led"
+    shows = LedState
 
     def __init__(self, name: str, number: int, feature: Leds, n: int) -> None:
         super().__init__(name, number, feature, n, LedState())
@@ -232,6 +234,7 @@ class Relay(Output):
     """A relay output."""
 
     kind = "ro"
+    shows = OutputState
 
     def __init__(self, name: str, number: int, feature: Relays, n: int) -> None:
         super().__init__(name, number, feature, n, OutputState())
@@ -247,6 +250,7 @@ class DigitalOutput(Output):
     """
 
     kind = "do"
+    shows = OutputState
 
     def __init__(self, name: str, number: int, feature: DigitalOutputs, n: int) -> None:
         duty, prescale, cycle = feature.pwm_reg, feature.pwm_ps_reg, feature.pwm_c_reg

@@ -22,11 +22,13 @@ class Kind(NamedTuple):
     :ivar name: ``dev`` in v3, and our own name for it everywhere.
     :ivar classic: ``dev`` in classic.
     :ivar on_request: its changes go only to clients that filter for it by name.
+    :ivar listed: it is in the list of all circuits.
     """
 
     name: str
     classic: str
     on_request: bool = False
+    listed: bool = True
 
     def dev(self, dialect: Dialect) -> str:
         """What ``dev`` is on the wire."""
@@ -54,6 +56,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("nv_save", "nv_save"),
         Kind("owbus", "owbus"),
         Kind("device_info", "device_info"),
+        # the service itself
+        Kind("run", "run", on_request=True, listed=False),
     )
 }
 
@@ -84,6 +88,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "temp": ("temp", "1wdevice"),
     "1wdevice": ("1wdevice", "temp"),
     "sensor": ("temp", "1wdevice"),
+    "run": ("run",),
 }
 
 # The only names that mean something else in each dialect.
@@ -91,6 +96,11 @@ _OUTPUTS: Mapping[Dialect, Mapping[str, tuple[str, ...]]] = {
     "classic": {"relay": ("do", "ro"), "output": ("do", "ro")},
     "v3": {"relay": ("ro",), "output": ("do",)},
 }
+
+
+def names() -> list[str]:
+    """Every name that a client may use for a kind."""
+    return sorted({*_NAMES, *(name for outputs in _OUTPUTS.values() for name in outputs)})
 
 
 def named(name: object, dialect: Dialect) -> tuple[str, ...]:

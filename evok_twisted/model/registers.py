@@ -104,6 +104,30 @@ class WriteCoil(msgspec.Struct, frozen=True):
         return range(key, key + 1)
 
 
+class WriteCoils(msgspec.Struct, frozen=True):
+    """Modbus function 15.
+
+    :ivar coils: at least one; each is next to the one before.
+    """
+
+    coils: tuple[WriteCoil, ...]
+
+    @property
+    def address(self) -> int:
+        """The address of the first."""
+        return self.coils[0].address
+
+    def apply(self, registers: Registers) -> Sequence[int]:
+        """Put what the slave acknowledged into ``registers``; returns the keys that changed."""
+        return [key for coil in self.coils for key in coil.apply(registers)]
+
+    @property
+    def touches(self) -> range:
+        """The keys that this changes, and what is between them."""
+        each = [coil.touches for coil in self.coils]
+        return range(min(keys.start for keys in each), max(keys.stop for keys in each))
+
+
 class WriteRegisters(msgspec.Struct, frozen=True):
     """Modbus function 16."""
 
@@ -136,4 +160,4 @@ class WriteRegister(msgspec.Struct, frozen=True):
         return range(self.address, self.address + 1)
 
 
-Write = WriteCoil | WriteRegister | WriteRegisters
+Write = WriteCoil | WriteCoils | WriteRegister | WriteRegisters

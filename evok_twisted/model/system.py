@@ -29,6 +29,7 @@ class BoardWatchdog(Device):
     """The board's own watchdog, which resets it when nobody talks to it for ``timeout``."""
 
     kind = "wd"
+    shows = WatchdogState
 
     def __init__(self, name: str, number: int, feature: Watchdog, n: int) -> None:
         self._value = feature.val_reg + n
@@ -78,6 +79,7 @@ class RawRegister(Device):
     """A register as it is; an input register cannot be written."""
 
     kind = "register"
+    shows = ValueState
 
     def __init__(self, name: str, number: int, feature: RawRegisters, n: int) -> None:
         is_input = feature.reg_type == "input"
@@ -112,6 +114,7 @@ class DataPoint(Device):
     """A quantity that a board measures, read only."""
 
     kind = "data_point"
+    shows = DataPointState
 
     def __init__(self, name: str, number: int, feature: DataPoints, n: int) -> None:
         address = feature.value_reg + n
@@ -171,12 +174,14 @@ class OneWireBusPower(CoilDevice):
     """Power of the unit's 1-Wire bus: 1 switches it off."""
 
     kind = "owpower"
+    shows = ValueState
 
 
 class NonVolatileSave(CoilDevice):
     """Makes the board keep its settings over a loss of power."""
 
     kind = "nv_save"
+    shows = ValueState
 
 
 class ModbusSlaveState(State, frozen=True):
@@ -196,6 +201,7 @@ class ModbusSlave(Device):
     """
 
     kind = "modbus_slave"
+    shows = ModbusSlaveState
     live = True
 
     def __init__(
@@ -233,6 +239,7 @@ class DeviceInfo(Device):
     """What a unit or an extension is."""
 
     kind = "device_info"
+    shows = DeviceInfoState
 
     def __init__(self, group: str, state: DeviceInfoState) -> None:
         super().__init__(state.model, group, None, state)

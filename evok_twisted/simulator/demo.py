@@ -48,4 +48,5 @@ def make(definitions: Definitions, reactor: Any) -> tuple[cfg.Config, IService]:
     endpoint = AdoptedStreamServerEndpoint(reactor, listening.detach(), socket.AF_INET)
     StreamServerEndpointService(endpoint, SimulatorFactory(simulated)).setServiceParent(service)
     Life(simulated.values(), reactor).setServiceParent(service)
-    return cfg.Config(buses=(bus,)), service
+    # what somebody tries out is no concern of the next start
+    return cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus,)), service

@@ -8,8 +8,9 @@ import pytest
 from fakes import Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.api.dialects import fragment, listing
+from evok_twisted.api.dialects import fragment, listing, state_object
 from evok_twisted.definitions import UnitRegisters
+from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.registers import INPUT, Registers
 from evok_twisted.model.system import DataPoint, DeviceInfo, DeviceInfoState
 
@@ -149,3 +150,17 @@ def test_a_rendering_is_kept_until_the_state_changes(main):
 def test_a_listing_is_one_json_list(main):
     assert json.loads(listing(main.registry, "classic"))[0]["circuit"] == "1_01"
     assert listing((), "classic") == b"[]"
+
+
+def test_the_table_of_aliases_is_shown_as_each_dialect_has_it():
+    table = AliasTable(lambda: {"door": Target(("do",), "1_01"), "old": Target(("uart",), "7")})
+    assert state_object(table, "classic") == {
+        "dev": "run",
+        "circuit": "alias",
+        "save": False,
+        "aliases": {"door": "relay_1_01", "old": "uart_7"},
+    }
+    assert state_object(table, "v3")["aliases"] == {
+        "door": {"circuit": "do_1_01", "devtype": "do"},
+        "old": {"circuit": "uart_7", "devtype": "uart"},
+    }

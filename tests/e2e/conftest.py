@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,23 @@ import pytest
 import websocket
 
 TWISTD = Path(sys.executable).with_name("twistd")
+
+
+CONFIG = """
+apis:
+  port: 1
+  alias_file: {directory}
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    hostname: 127.0.0.1
+    port: {port}
+    timeout: 0.2
+    device_info: {{family: Neuron, model: L203, sn: 5, board_count: 2}}
+    devices:
+      1: {{slave-id: 1, model: 00}}
+      xS11: {{slave-id: 7, model: xS11, scan_frequency: 20}}
+"""
 
 
 class Process:
@@ -121,3 +139,26 @@ def demo(twistd):
         known = isinstance(answer, dict) and all(one.get("value", 0) is not None for one in answer["result"])
     ws.close()
     return demo
+
+
+@pytest.fixture
+def port():
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def config(tmp_path, port):
+    (tmp_path / "config.yaml").write_text(CONFIG.format(port=port, directory=tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def simulator(twistd, config, port):
+    def start():
+        simulator = twistd("evok-simulator", "--config", config, "--port", f"tcp:{port}:interface=127.0.0.1")
+        simulator.wait_for(r"starting on \d+")
+        return simulator
+
+    return start

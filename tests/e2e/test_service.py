@@ -12,44 +12,6 @@ import time
 import pytest
 import websocket
 
-CONFIG = """
-apis:
-  port: 1
-comm_channels:
-  LOCAL:
-    type: MODBUSTCP
-    hostname: 127.0.0.1
-    port: {port}
-    timeout: 0.2
-    device_info: {{family: Neuron, model: L203, sn: 5, board_count: 2}}
-    devices:
-      1: {{slave-id: 1, model: 00}}
-      xS11: {{slave-id: 7, model: xS11, scan_frequency: 20}}
-"""
-
-
-@pytest.fixture
-def port():
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-@pytest.fixture
-def config(tmp_path, port):
-    (tmp_path / "config.yaml").write_text(CONFIG.format(port=port))
-    return tmp_path
-
-
-@pytest.fixture
-def simulator(twistd, config, port):
-    def start():
-        simulator = twistd("evok-simulator", "--config", config, "--port", f"tcp:{port}:interface=127.0.0.1")
-        simulator.wait_for(r"starting on \d+")
-        return simulator
-
-    return start
-
 
 def ask(ws, given, **message):
     ws.send(json.dumps({**message, "id": given}))
@@ -151,7 +113,7 @@ def test_several_ports_can_be_listened_on(twistd, config, tmp_path):
 
 
 def test_without_hardware_it_runs_and_says_so(twistd, tmp_path):
-    (tmp_path / "config.yaml").write_text("comm_channels: {}\n")
+    (tmp_path / "config.yaml").write_text("apis: {alias_file: .}\ncomm_channels: {}\n")
     service = twistd("evok", "--config", tmp_path, "--port", "0")
     service.wait_for("no hardware is configured")
     ws = websocket.create_connection(service.url, timeout=5)

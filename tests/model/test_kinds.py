@@ -35,6 +35,7 @@ COMMON = {
     "temp": ("temp", "1wdevice"),
     "1wdevice": ("1wdevice", "temp"),
     "sensor": ("temp", "1wdevice"),
+    "run": ("run",),
 }
 
 
@@ -79,15 +80,19 @@ def test_what_is_sent_as_dev_is_understood_as_that_kind(kind, dialect):
 
 
 def test_all_lists_kinds_in_this_order():
-    order = "di ro do ai ao temp 1wdevice led wd modbus_slave owpower register data_point nv_save owbus device_info"
+    order = "di ro do ai ao temp 1wdevice led wd modbus_slave owpower register data_point nv_save owbus device_info run"
     assert " ".join(KINDS) == order
 
 
-def test_only_registers_are_sent_to_those_alone_who_ask_for_them():
-    assert [kind.name for kind in KINDS.values() if kind.on_request] == ["register"]
+def test_only_registers_and_the_service_itself_are_sent_to_those_alone_who_ask_for_them():
+    assert [kind.name for kind in KINDS.values() if kind.on_request] == ["register", "run"]
 
 
-@pytest.mark.parametrize("name", ["relais", "", "Input", "run", None, 1, True, ["di"], {"di": 1}, ("di",)])
+def test_the_service_itself_is_not_in_the_list_of_circuits():
+    assert [kind.name for kind in KINDS.values() if not kind.listed] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["relais", "", "Input", "runs", None, 1, True, ["di"], {"di": 1}, ("di",)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_an_unknown_name_is_refused(name, dialect):
     with pytest.raises(UnknownDevice):

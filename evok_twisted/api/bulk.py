@@ -1,0 +1,166 @@
+"""``/bulk``: many sets and queries in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+
+from evok_twisted.api.dialects import fragment, listing
+from evok_twisted.api.http import JsonResource, Operation, dialect_of, failure_of, json, schema_of
+from evok_twisted.core.commands import Assignment, Commands
+from evok_twisted.core.registry import Registry
+from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import Dialect
+
+#: The status of an answer in which some succeeded and some failed at the hardware.
+MULTI_STATUS = 207
+
+Name = str | int
+
+
+# A key that is not known is refused: a misspelt one that narrows would otherwise widen what is switched.
+
+
+class IndividualAssignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A set of one circuit."""
+
+    device_type: str
+    device_circuit: Name
+    assigned_values: dict[str, Any]
+
+
+class GroupAssignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A set of every circuit of a kind that all the conditions hold for.
+
+    ``group`` is the name of a configured device, ``global_device_id`` its ``glob_dev_id``.
+    """
+
+    device_type: str
+    assigned_values: dict[str, Any]
+    device_circuits: list[Name] | None = None
+    group: Name | None = None
+    global_device_id: Name | None = None
+
+
+class GroupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question for every circuit of some kinds that all the conditions hold for."""
+
+    device_types: list[str]
+    device_circuits: list[Name] | None = None
+    group: Name | None = None
+    global_device_id: Name | None = None
+
+
+class BulkRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is POSTed: the assignments are done first, then the questions are answered."""
+
+    individual_assignments: list[IndividualAssignment] = []
+    group_assignments: list[GroupAssignment] = []
+    group_queries: list[GroupQuery] = []
+
+
+_decoder = msgspec.json.Decoder(BulkRequest)
+
+
+class Bulk(JsonResource):
+    """The one path ``/bulk``.
+
+    The answer has, under each of the three keys of the request, a list: of states, and for each group a list of states.
+    What failed at the hardware has an error in its place; the status is then 207.
+    """
+
+    paths = {
+        "": {
+            b"POST": Operation(
+                "Set and query many circuits; the whole request is checked before anything is written",
+                schema_of("BulkAnswer"),
+                schema_of("BulkRequest"),
+                (BadRequest, UnknownDevice, UnknownCircuit, BadParameter, BadValue, Conflict),
+                {MULTI_STATUS: "Some failed at the hardware: an error stands in their place"},
+            )
+        }
+    }
+
+    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
+        super().__init__()
+        self._registry = registry
+        self._commands = commands
+        self._dialect = dialect
+
+    def post(self, request: Request) -> int:
+        dialect = dialect_of(request, self._dialect)
+        return self.later(request, Deferred.fromCoroutine(self._answer(request, dialect)))
+
+    async def _answer(self, request: Request, dialect: Dialect) -> bytes:
+        asked = _parse(self.body(request))
+        sets: list[Assignment] = []
+        places: list[str] = []
+        for n, one in enumerate(asked.individual_assignments):
+            places.append(f"individual_assignments[{n}]")
+            with _at(places[-1]):
+                device = self._registry.find(one.device_type, one.device_circuit, dialect)
+            sets.append(Assignment(device, one.assigned_values))
+        groups: list[int] = []
+        for n, group in enumerate(asked.group_assignments):
+            with _at(f"group_assignments[{n}]"):
+                devices = self._select((group.device_type,), group, dialect)
+            groups.append(len(devices))
+            places += [f"group_assignments[{n}]"] * len(devices)
+            sets += [Assignment(device, group.assigned_values) for device in devices]
+        queries: list[list[Device]] = []
+        for n, query in enumerate(asked.group_queries):
+            with _at(f"group_queries[{n}]"):
+                queries.append(self._select(query.device_types, query, dialect))
+        try:
+            outcomes = await self._commands.set_all(sets)
+        except EvokError as error:
+            error.args = (f"{places[error.index]}: {error}",)
+            raise
+        shown = [
+            fragment(device, dialect) if outcome is None else failure_of(outcome)
+            for (device, *_), outcome in zip(sets, outcomes, strict=True)
+        ]
+        first = len(asked.individual_assignments)
+        lists = []
+        for count in groups:
+            lists.append(b"[%b]" % b",".join(shown[first : first + count]))
+            first += count
+        body = b'{"individual_assignments":[%b],"group_assignments":[%b],"group_queries":[%b]}' % (
+            b",".join(shown[: len(asked.individual_assignments)]),
+            b",".join(lists),
+            b",".join(listing(devices, dialect) for devices in queries),
+        )
+        return json(request, body, MULTI_STATUS if any(outcomes) else 200)
+
+    def _select(self, names: Any, narrowed: GroupAssignment | GroupQuery, dialect: Dialect) -> list[Device]:
+        return self._registry.select(
+            names,
+            dialect,
+            circuits=narrowed.device_circuits,
+            group=narrowed.group,
+            number=narrowed.global_device_id,
+        )
+
+
+def _parse(body: bytes) -> BulkRequest:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        expected: Mapping[str, Any] = BulkRequest.__annotations__
+        raise BadRequest(f"{error}; the body is a JSON object with {', '.join(expected)}"[:300]) from None
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Let an error say which entry of the request it is about."""
+    try:
+        yield
+    except EvokError as error:
+        error.args = (f"{place}: {error}",)
+        raise

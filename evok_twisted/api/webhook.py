@@ -1,0 +1,215 @@
+"""Webhooks: HTTP requests that tell others of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+
+from evok_twisted.api.dialects import listing
+from evok_twisted.api.filters import Filter
+from evok_twisted.config import WebhookApi
+from evok_twisted.core.events import ChangeSet, Events
+from evok_twisted.logs import Logger
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import Dialect
+
+#: Seconds that a receiver has for its whole answer.
+TIMEOUT = 5.0
+
+#: Bytes of an answer, after which its connection is closed.
+LARGEST_ANSWER = 1 << 20
+
+#: Longest wait, in seconds, before a receiver that is down is tried again; the first is one second.
+SLOWEST_RETRY = 60.0
+
+#: Does a request (method, URL, body), and fires when it was answered well.
+Send = Callable[[str, str, bytes | None], Deferred[None]]
+
+
+class Webhook:
+    """One receiver.
+
+    It has one request at a time. What changes meanwhile, or while it is down, is remembered by circuit, and told of
+    with its latest state: that bounds what waits.
+
+    :param complex_events: POST the states that changed, as WebSocket clients get them; otherwise a GET says that
+        something did.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, url: str, wanted: Filter, dialect: Dialect, clock: Any, send: Send, *, complex_events: bool
+    ) -> None:
+        self._url = url
+        self._wanted = wanted
+        self._dialect = dialect
+        self._clock = clock
+        self._send = send
+        self._complex = complex_events
+        self._waiting: dict[Device, None] = {}
+        self._sending: dict[Device, None] = {}
+        self._request: Deferred[None] | None = None
+        self._retry: IDelayedCall | None = None
+        self._failures = 0
+        self._down_since = 0.0
+        self._stopped = False
+
+    def publish(self, changes: ChangeSet) -> None:
+        """Tell of ``changes``; a subscriber of ``Events``."""
+        devices = [device for device in changes.devices if self._wanted.accepts(device)]
+        self._waiting.update(dict.fromkeys(devices))
+        if self._retry is None:
+            self._next()
+
+    def _next(self) -> None:
+        if not self._waiting or self._request is not None or self._stopped:
+            return
+        self._sending, self._waiting = self._waiting, {}
+        body = listing(self._sending, self._dialect) if self._complex else None
+        self._request = request = self._send("POST" if self._complex else "GET", self._url, body)
+        request.addTimeout(TIMEOUT, self._clock)
+        request.addCallbacks(self._sent, self._failed)
+        request.addErrback(lambda failure: self._log.failure("webhook {url}", failure, url=self._url))
+
+    def _sent(self, _: None) -> None:
+        self._request = None
+        if self._failures:
+            lasted = self._clock.seconds() - self._down_since
+            self._log.info("webhook {url} takes events again, after {lasted:.1f} s", url=self._url, lasted=lasted)
+            self._failures = 0
+        self._next()
+
+    def _failed(self, failure: Failure) -> None:
+        self._request = None
+        if self._stopped:
+            return
+        self._waiting = {**self._sending, **self._waiting}
+        if not self._failures:
+            self._down_since = self._clock.seconds()
+            message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
+            self._log.warn(message, url=self._url, why=_reason(failure))
+        self._failures += 1
+        delay = min(2.0 ** min(self._failures - 1, 16), SLOWEST_RETRY)
+        self._retry = self._clock.callLater(delay, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._next()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stopped = True
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._request is not None:
+            self._request.cancel()
+
+
+class Webhooks(Service):
+    """All receivers, each on its own.
+
+    :param events: what changes.
+    """
+
+    def __init__(self, events: Events, hooks: Iterable[Webhook], pool: HTTPConnectionPool) -> None:
+        self._events = events
+        self._hooks = tuple(hooks)
+        self._pool = pool
+        self._undo: list[Callable[[], None]] = []
+
+    def startService(self) -> None:
+        super().startService()
+        self._undo = [self._events.subscribe(hook.publish) for hook in self._hooks]
+
+    async def _stop(self) -> None:
+        for undo in self._undo:
+            undo()
+        for hook in self._hooks:
+            hook.stop()
+        await self._pool.closeCachedConnections()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+
+class ReceiverError(Exception):
+    """A receiver's answer is no success."""
+
+
+class _PassedOver(Protocol):
+    """The body of an answer, which nobody reads."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        #: fires at its end; cancelling it ends the connection
+        self.done: Deferred[None] = Deferred(lambda _: self._abort())
+
+    def _abort(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length > LARGEST_ANSWER:
+            self._abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.done.called:
+            if reason.check(ResponseDone, PotentialDataLoss):
+                self.done.callback(None)
+            else:
+                self.done.errback(reason)
+
+
+def sender(agent: IAgent, reactor: Any) -> Send:
+    """How requests are done: an answer of status 200 to 299 is a success. Redirections are not followed."""
+    client = HTTPClient(agent)
+
+    async def do(method: str, url: str, body: bytes | None) -> None:
+        headers = Headers({"User-Agent": ["evok-twisted"]})
+        if body is not None:
+            headers.addRawHeader("Content-Type", "application/json")
+        response = await client.request(
+            method, url, data=body, headers=headers, unbuffered=True, allow_redirects=False, reactor=reactor
+        )
+        rest = _PassedOver()
+        response.deliverBody(rest)
+        await rest.done
+        if not 200 <= response.code < 300:
+            raise ReceiverError(f"the answer has status {response.code}")
+
+    def send(method: str, url: str, body: bytes | None) -> Deferred[None]:
+        return Deferred.fromCoroutine(do(method, url, body))
+
+    return send
+
+
+def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, reactor: Any) -> Webhooks:
+    """The webhooks of a configuration."""
+    pool = HTTPConnectionPool(reactor)
+    # https is verified against the system's certificates, the host's name included
+    send = sender(Agent(reactor, connectTimeout=TIMEOUT, pool=pool), reactor)
+    hooks = [Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events) for url in apis.address]
+    return Webhooks(events, hooks, pool)
+
+
+def _reason(failure: Failure) -> str:
+    """Why a request failed, in words: Twisted wraps the reason when it came after the connection was made."""
+    if failure.check(TimeoutError):
+        return f"no answer within {TIMEOUT:g} s"
+    reasons = getattr(failure.value, "reasons", None)
+    return (reasons[0] if reasons else failure).getErrorMessage() or str(failure.type)

@@ -1,0 +1,261 @@
+"""Keeps aliases over a restart, in a YAML file of Evok's format."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from evok_twisted.core.commands import Assignment
+from evok_twisted.core.events import Events
+from evok_twisted.core.registry import Registry
+from evok_twisted.errors import ConfigError, EvokError, NotSaved, UnknownDevice
+from evok_twisted.logs import Logger
+from evok_twisted.model.aliases import AliasTable, Target
+from evok_twisted.model.codec import parse
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import Dialect, named
+from evok_twisted.settings import load_yaml
+
+FILE = "aliases.yaml"
+#: Evok's own, beside ours; read where ours is not there yet, and never written.
+EVOKS_FILE = "alias.yaml"
+
+VERSION = "2.0"
+
+#: Seconds from a change until it is saved, and between two tries where that fails.
+SAVE_DELAY = 2.0
+RETRY_DELAY = 30.0
+
+#: Evok's numbers of kinds, as far as they are certain; an alias of another number is kept and not used.
+_NUMBERS: Mapping[str, str] = {"0": "input", "1": "relay", "2": "ai", "3": "ao", "5": "sensor"}
+
+InThread = Callable[[Callable[[], None]], Deferred[None]]
+
+
+def alias_file(setting: str) -> Path | None:
+    """The file that ``apis.alias_file`` names, itself or as a directory; None for the empty text."""
+    path = Path(setting)
+    if not setting:
+        return None
+    return path if path.suffix in (".yaml", ".yml") and not path.is_dir() else path / FILE
+
+
+class AliasStore:
+    """Reads the aliases at the start, and writes them soon after a change: the ``Writer`` of ``run/alias``.
+
+    :param file: where they are kept; None keeps them in memory.
+    :param in_thread: runs what blocks.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, registry: Registry, events: Events, clock: IReactorTime, file: Path | None, in_thread: InThread
+    ) -> None:
+        self._registry = registry
+        self._events = events
+        self._clock = clock
+        self._file = file
+        self._in_thread = in_thread
+        self._table = AliasTable(registry.aliases)
+        self._lock = DeferredLock()
+        self._unsaved = False
+        self._failing = False
+        self._call: IDelayedCall | None = None
+        registry.add(self._table)
+
+    def load(self) -> None:
+        """Read the file; whatever is wrong with it is logged, and the rest is taken."""
+        if self._file is not None:
+            if not _writable(self._file.parent):
+                message = "{file} cannot be written, aliases will be lost; apis.alias_file names another place"
+                self._log.warn(message, file=self._file)
+            for file in (self._file, self._file.with_name(EVOKS_FILE)):
+                if file.exists() and self._load(file):
+                    break
+        self._registry.watch_aliases(self._changed)
+
+    def _load(self, file: Path) -> bool:
+        try:
+            entries = _read(file)
+        except ConfigError as error:
+            kept = self._put_aside(file)
+            self._log.error("{file} {error}; its aliases are not used{kept}", file=file, error=error, kept=kept)
+            return False
+        wrong = 0
+        for alias, node, dialect in entries:
+            try:
+                self._registry.restore(alias, _target(node, dialect))
+            except EvokError as error:
+                wrong += 1
+                self._log.error("{file}: {alias}: {error}; left out", file=file, alias=alias, error=error)
+        absent = [alias for alias, target in self._registry.aliases().items() if not self._there(target)]
+        self._log.info("{n} aliases read from {file}", n=len(self._registry.aliases()), file=file)
+        if absent:
+            self._log.info("aliases of devices that are not there (yet), kept: {names}", names=", ".join(absent))
+        if wrong and file == self._file:
+            self._log.error("{file} stays as it was{kept}", file=file, kept=self._put_aside(file))
+        if wrong or file != self._file:
+            self._changed()
+        return True
+
+    def _there(self, target: Target) -> bool:
+        try:
+            self._registry.find(target.kinds[0], target.circuit, "v3")
+        except EvokError:
+            return False
+        return True
+
+    def _put_aside(self, file: Path) -> str:
+        """Rename a file that we would write over; how that came out, for the log."""
+        if file != self._file:
+            return ""
+        numbers = (n for n in range(1, 1000) if not file.with_name(f"{file.name}.bad{n}").exists())
+        aside = file.with_name(f"{file.name}.bad{next(numbers, 1000)}")
+        try:
+            file.rename(aside)
+        except OSError as error:
+            return f"; it could not be put aside: {error.strerror}"
+        return f"; it is kept as {aside.name}"
+
+    def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
+        parse(device.parameters, parameters)
+
+    def submit_all(self, sets: Sequence[Assignment]) -> list[Deferred[None]]:
+        return [self.save() if parse(one.device.parameters, one.parameters)["save"] else succeed(None) for one in sets]
+
+    def _changed(self) -> None:
+        self._unsaved = True
+        self._events.publish((self._table,))
+        if self._file is not None and self._call is None:
+            self._save_after(SAVE_DELAY)
+
+    def _save_after(self, seconds: float) -> None:
+        self._call = self._clock.callLater(seconds, self._save_in_time)
+
+    def _save_in_time(self) -> None:
+        self._call = None
+        self.save().addErrback(lambda failure: failure.trap(NotSaved))  # logged, and tried again
+
+    def save(self) -> Deferred[None]:
+        """Write what was not written yet.
+
+        :raises NotSaved: (in the Deferred) it could not be written; it will be tried again.
+        """
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._save()))
+
+    async def _save(self) -> None:
+        if self._file is None:
+            raise NotSaved("aliases are kept in memory only, for apis.alias_file is empty")
+        if not self._unsaved:
+            return
+        file, text = self._file, _written(self._registry.aliases())
+        self._unsaved = False
+        try:
+            await self._in_thread(lambda: write_file(file, text))
+        except OSError as error:
+            self._unsaved = True
+            if not self._failing:
+                self._failing = True
+                message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
+                self._log.error(message, file=file, why=error.strerror)
+            if self._call is None:
+                self._save_after(RETRY_DELAY)
+            raise NotSaved(f"aliases cannot be saved to {file}: {error.strerror}") from error
+        if self._failing:
+            self._failing = False
+            self._log.info("aliases are saved to {file} again", file=file)
+
+    async def stop(self) -> None:
+        """Save what is not saved yet."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._file is not None:
+            try:
+                await self.save()
+            except NotSaved as error:
+                self._log.error("{error}; what changed since is lost", error=error)
+            if self._call is not None:
+                self._call.cancel()
+
+
+def _writable(directory: Path) -> bool:
+    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+    return os.access(existing, os.W_OK)
+
+
+def write_file(file: Path, text: str) -> None:
+    """Replace ``file``, so that it has the old content or the new at any time, whenever the power goes.
+
+    :raises OSError: it has the old one.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=file.name, dir=file.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as written:
+            written.write(text)
+            os.fchmod(handle, 0o644)
+            written.flush()
+            os.fsync(handle)
+        os.replace(temporary, file)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _written(aliases: Mapping[str, Target]) -> str:
+    entries = {
+        alias: {"circuit": circuit, "devtype": kinds[0] if len(kinds) == 1 else list(kinds)}
+        for alias, (kinds, circuit) in sorted(aliases.items())
+    }
+    text: str = yaml.safe_dump({"version": VERSION, "aliases": entries}, sort_keys=False)
+    return text
+
+
+def _read(file: Path) -> Iterator[tuple[str, Any, Dialect]]:
+    """The entries of a file, and the dialect that their names of kinds are from.
+
+    :raises ConfigError: it is none that we know.
+    """
+    document = load_yaml(file)
+    if not isinstance(document, dict):
+        raise ConfigError("has no aliases in it, expected a mapping with version and aliases")
+    version, entries = document.get("version"), document.get("aliases") or {}
+    if version not in ("1.0", "2.0", "1", "2"):
+        raise ConfigError(f"is of version {version!r:.40}, expected 1.0 or 2.0")
+    if not isinstance(entries, dict):
+        raise ConfigError("has no aliases in it, expected a mapping from alias to circuit and devtype")
+    dialect: Dialect = "classic" if version.startswith("1") else "v3"
+    return ((alias, node, dialect) for alias, node in entries.items())
+
+
+def _target(node: Any, dialect: Dialect) -> Target:
+    """What an entry stands for.
+
+    :raises ConfigError: it has no circuit and kind.
+    """
+    circuit = node.get("circuit") if isinstance(node, dict) else None
+    names = node.get("devtype") if isinstance(node, dict) else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(circuit, str) or not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError("expected a circuit and a devtype")
+    kinds: dict[str, None] = {}
+    for name in names:
+        try:
+            kinds.update(dict.fromkeys(named(_NUMBERS.get(name, name), dialect)))
+        except UnknownDevice:
+            kinds[name] = None
+    return Target(tuple(kinds), circuit)

@@ -1,0 +1,118 @@
+"""The description of the HTTP interface."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import DEFINITIONS, Rig
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from twisted.internet.task import Clock
+from web import Client
+
+from evok_twisted.api.dialects import FIELDS, fragment, state_object
+from evok_twisted.api.http import JsonResource
+from evok_twisted.api.site import resources
+from evok_twisted.model.aliases import AliasTable, Target
+from evok_twisted.model.kinds import DIALECTS
+from evok_twisted.model.system import DeviceInfo, DeviceInfoState
+
+MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))
+
+
+@pytest.fixture
+def document():
+    return Client().get("/openapi.json").json
+
+
+def validator(document, name):
+    return OAS31Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
+
+
+def wrong(document, name, value):
+    return [error.message for error in validator(document, name).iter_errors(value)]
+
+
+def test_it_is_openapi_3_1(document):
+    assert document["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_path_that_is_served_is_in_it_with_every_method(document):
+    rig = Rig(Clock())
+    tree = resources(rig.registry, rig.commands, "classic")
+    served = {
+        "/".join(["", prefix.decode(), *([template] if template else [])]): {
+            *(method.decode().lower() for method in operations),
+            "options",
+        }
+        for prefix, resource in tree.items()
+        if isinstance(resource, JsonResource)
+        for template, operations in resource.paths.items()
+    }
+    described = {path: set(item) - {"parameters"} for path, item in document["paths"].items()}
+    assert described == served
+    assert {"/rest/all", "/json/{dev}/{circuit}", "/bulk", "/rpc", "/version", "/openapi.json"} <= described.keys()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_states_of_every_board_are_as_described(model, dialect):
+    rig = Rig(Clock(), model).start()
+    described = Client(rig=rig).get("/openapi.json").json
+    check = validator(described, "State")
+    for device in rig.registry:
+        shown = json.loads(fragment(device, dialect))
+        assert [error.message for error in check.iter_errors(shown)] == [], device
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_no_board_has_is_as_described_too(document, dialect):
+    table = AliasTable(lambda: {"door": Target(("do",), "1_01")})
+    info = DeviceInfo("LOCAL", DeviceInfoState("Neuron", "L533", 0, 3))
+    for device in (table, info):
+        assert wrong(document, "State", state_object(device, dialect)) == []
+
+
+def test_every_class_of_devices_is_described(document):
+    shown = {state["title"].partition(",")[0] for state in document["components"]["schemas"]["State"]["anyOf"]}
+    assert {"input", "di", "relay", "ro", "do", "ai", "run", "data_point", "unit_register"} <= shown
+    assert all(device.shows.__name__ in document["components"]["schemas"] for device in FIELDS)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"dev": "led", "circuit": "1_01"},
+        {"dev": "led", "circuit": "1_01", "value": "on", "glob_dev_id": 2},
+        {"dev": "led", "circuit": "1_01", "value": 1, "glob_dev_id": 2, "colour": "red"},
+        {"dev": "lamp", "circuit": "1_01", "value": 1},
+    ],
+)
+def test_what_we_do_not_send_does_not_fit_the_description(document, state):
+    assert wrong(document, "State", state)
+
+
+def test_parameters_are_those_of_the_circuits_that_are_there(document):
+    parameters = document["components"]["schemas"]["Parameters"]["properties"]
+    assert {"value", "timeout", "pwm_duty", "debounce", "counter_mode", "alias", "nv_save"} <= parameters.keys()
+    assert {"type": "integer", "minimum": 0, "maximum": 65535} in parameters["debounce"]["anyOf"]
+
+
+def test_errors_are_described_with_their_status(document):
+    responses = document["paths"]["/rest/{dev}/{circuit}"]["post"]["responses"]
+    described = {
+        status: list(answer["content"]["application/json"]["schema"]["properties"]["errors"]["properties"])
+        for status, answer in responses.items()
+        if int(status) >= 400
+    }
+    assert described["404"] == ["UnknownDevice", "UnknownCircuit"]
+    assert described["409"] == ["Conflict", "Superseded"]
+    assert described["502"] == ["Offline", "Refused", "BadAnswer"]
+    assert described.keys() == {"400", "403", "404", "405", "409", "413", "500", "502", "503", "504"}
+
+
+def test_circuits_of_the_unit_are_given_as_examples(document):
+    (_, circuit, _) = document["paths"]["/rest/{dev}/{circuit}"]["parameters"]
+    assert "1_01" in circuit["schema"]["examples"]
