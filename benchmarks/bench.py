@@ -12,6 +12,7 @@ import os
 import random
 import re
 import select
+import shutil
 import socket
 import statistics
 import struct
@@ -48,6 +49,22 @@ class Bare(protocol.Protocol):
     def connectionMade(self):
         task.LoopingCall(self.transport.write, bytes.fromhex("000100000006010300000002")).start(0.02)
 endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", int(sys.argv[1])).connect(protocol.Factory.forProtocol(Bare))
+reactor.run()
+"""
+
+PAGE = """
+import sys
+from twisted.internet import reactor
+from twisted.web import resource, server
+class Page(resource.Resource):
+    isLeaf = True
+    def render_GET(self, request):
+        request.setHeader(b"content-type", b"application/json")
+        return b'{"dev":"input","circuit":"1_01","value":0}'
+site = server.Site(Page())
+site.log = lambda request: None
+reactor.listenTCP(int(sys.argv[1]), site, interface="127.0.0.1")
+print("listening", file=sys.stderr, flush=True)
 reactor.run()
 """
 
@@ -221,6 +238,25 @@ def fan_out(port: int, board: Modbus, service: int, clients: int) -> Iterator[tu
     )
 
 
+def rest(port: int, bare: int) -> Iterator[tuple[str, str]]:
+    """Requests a second over 16 connections, with ``wrk``."""
+    if shutil.which("wrk") is None:
+        yield "HTTP", "not measured: there is no wrk (apt install wrk)"
+        return
+    for name, url in (
+        ("GET /rest/di/1_01", f"http://127.0.0.1:{port}/rest/di/1_01"),
+        ("GET /rest/all", f"http://127.0.0.1:{port}/rest/all"),
+        ("GET, bare twisted.web", f"http://127.0.0.1:{bare}/"),
+    ):
+        done = subprocess.run(["wrk", "-t1", "-c16", "-d4s", url], capture_output=True, text=True, check=True)
+        rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+        failed = re.search(r"(Non-2xx|Socket errors).*", done.stdout)
+        yield (
+            name,
+            f"{float(rate[1]) if rate else 0:.0f} requests/s at 16 connections{f', {failed[0]}' if failed else ''}",
+        )
+
+
 def main() -> None:
     """Run everything and print the table."""
     modbus, http = free_port(), free_port()
@@ -239,6 +275,10 @@ def main() -> None:
                 show(idle(service.pid, floor.pid))
             show(change(http, board))
             show(command(http))
+            page = free_port()
+            with process(sys.executable, "-c", PAGE, page) as bare:
+                wait_for(bare, "listening")
+                show(rest(http, page))
             for clients in (200, 1000):
                 show(fan_out(http, board, service.pid, clients))
 

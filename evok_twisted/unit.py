@@ -14,6 +14,7 @@ from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
+from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
@@ -61,17 +62,18 @@ class Unit:
             pipeline=settings.pipeline or default_pipeline(settings.hostname),
         )
         self.buses.append(tcp)
+        probes = Probes(self._reactor)
         for board in bus.boards:
-            self._add_board(tcp, board, "TCP", settings.hostname)
+            self._add_board(tcp, probes, board, "TCP", settings.hostname)
 
-    def _add_board(self, bus: TcpBus, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
+    def _add_board(self, bus: TcpBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str) -> None:
         name, number, settings = board.name, board.number, board.settings
         interval = 1 / settings.scan_frequency
         clock = self._reactor
         info = ModbusSlave(name, number, clock.seconds, settings.slave_id, modbus_type, modbus_spec, interval)
         devices: list[Device] = build(board.definition, name, number, self._problems)
         slave = Slave(name, settings.slave_id, bus, board.definition.blocks, devices, info, clock)
-        scanner = Scanner(slave, interval, self.events, clock, periodic=settings.scan_enabled)
+        scanner = Scanner(slave, interval, self.events, clock, probes, periodic=settings.scan_enabled)
         self._writers[name] = SlaveWriter(scanner, self.events, clock)
         self.scanners.append(scanner)
         for device in [*devices, info]:

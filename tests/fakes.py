@@ -11,12 +11,13 @@ from zope.interface import implementer
 
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
+from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.definitions import load_definition
-from evok_twisted.errors import Offline, Timeout
+from evok_twisted.errors import Offline, Refused, Timeout
 from evok_twisted.model.boards import build
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister, keys_of
 from evok_twisted.model.system import ModbusSlave
@@ -43,6 +44,8 @@ class FakeBus:
         self.refusing = None
         self.asked = []
         self.read_log = []
+        self.timeouts = []
+        self.illegal = set()
         self.written = []
         self.online = True
         self._watchers = []
@@ -59,8 +62,11 @@ class FakeBus:
         for watcher in self._watchers:
             watcher(online)
 
-    def read(self, unit, block):
+    def read(self, unit, block, timeout=None):
         self.read_log.append(block)
+        self.timeouts.append(timeout)
+        if self.illegal & set(keys_of(block)):
+            return fail(Refused("refused: illegal data address (2)", 2))
         return self._request(block)
 
     def write(self, unit, write, deadline):
@@ -125,7 +131,7 @@ class Rig:
         devices = build(definition, name, number, Problems())
         self.slave = Slave(name, 1, self.bus, definition.blocks, devices, info, clock)
         self.registry = Registry([*devices, info])
-        self.scanner = Scanner(self.slave, interval, self.events, clock, periodic=periodic)
+        self.scanner = Scanner(self.slave, interval, self.events, clock, Probes(clock), periodic=periodic)
         self.writer = SlaveWriter(self.scanner, self.events, clock)
         self.commands = Commands(self.registry, self.events, {name: self.writer})
 

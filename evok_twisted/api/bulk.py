@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing
-from evok_twisted.api.http import JsonResource, Operation, dialect_of, failure_of, json, schema_of
-from evok_twisted.core.commands import Assignment, Commands
-from evok_twisted.core.registry import Registry
+from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
+from evok_twisted.core.commands import Assignment
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
@@ -68,7 +66,7 @@ class BulkRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(BulkRequest)
 
 
-class Bulk(JsonResource):
+class Bulk(Front):
     """The one path ``/bulk``.
 
     The answer has, under each of the three keys of the request, a list: of states, and for each group a list of states.
@@ -87,17 +85,7 @@ class Bulk(JsonResource):
         }
     }
 
-    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
-        super().__init__()
-        self._registry = registry
-        self._commands = commands
-        self._dialect = dialect
-
-    def post(self, request: Request) -> int:
-        dialect = dialect_of(request, self._dialect)
-        return self.later(request, Deferred.fromCoroutine(self._answer(request, dialect)))
-
-    async def _answer(self, request: Request, dialect: Dialect) -> bytes:
+    async def answer(self, request: Request, dialect: Dialect) -> bytes:
         asked = _parse(self.body(request))
         sets: list[Assignment] = []
         places: list[str] = []

@@ -29,7 +29,7 @@ FIELDS: Mapping[type[Device], str] = {
     system.DataPoint: "circuit value glob_dev_id name valid unit",
     system.OneWireBusPower: "circuit value glob_dev_id",
     system.NonVolatileSave: "circuit value glob_dev_id",
-    system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type",
+    system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type online errors timeouts",
     system.DeviceInfo: "family model sn board_count circuit",
     aliases.AliasTable: "circuit save aliases",
 }
@@ -39,7 +39,7 @@ _CLASSIC_ONLY = ("glob_dev_id", "relay_type")
 #: Where v3 differs in more than leaving out what only classic has.
 _V3_FIELDS: Mapping[type[Device], str] = {
     digital.Relay: "circuit value",
-    system.ModbusSlave: "circuit last_comm slave_id modbus_type modbus_spec scan_interval",
+    system.ModbusSlave: "circuit last_comm slave_id modbus_type modbus_spec scan_interval online errors timeouts",
 }
 
 _RELAY_TYPES: Mapping[str, str] = {"do": "digital", "ro": "physical"}

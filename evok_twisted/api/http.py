@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from evok_twisted.api.origins import Origins
+from evok_twisted.core.commands import Commands
+from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
@@ -85,6 +89,12 @@ def failed(request: Request, name: str, message: str, status: int) -> bytes:
     return json(request, _failure(name, message), status)
 
 
+@cache
+def our_version() -> str:
+    """The version of the package; looking it up reads files."""
+    return version("evok-twisted")
+
+
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
     return _failure(type(error).__name__, str(error))
@@ -103,21 +113,6 @@ def path_of(request: Request) -> list[str]:
     """What follows the path of the resource, without a trailing slash."""
     path = [part.decode(errors="replace") for part in request.postpath or ()]
     return path[:-1] if path and path[-1] == "" else path
-
-
-def dialect_of(request: Request, default: Dialect) -> Dialect:
-    """The dialect that a request asks for with ``?dialect=``.
-
-    :raises BadValue: it is none.
-    """
-    if b"?" not in request.uri:
-        return default
-    for asked in request.args.get(b"dialect", ()):
-        for dialect in DIALECTS:
-            if asked == dialect.encode():
-                return dialect
-        raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
-    return default
 
 
 class Operation(NamedTuple):
@@ -152,6 +147,17 @@ class JsonResource(Resource):
 
     isLeaf = True
     paths: Paths
+    _routes: tuple[tuple[tuple[str | None, ...], tuple[bytes, ...]], ...]
+
+    def __init_subclass__(cls) -> None:
+        """Prepare the table for ``allowed``: None stands for any part."""
+        cls._routes = tuple(
+            (
+                tuple(None if part[0] == "{" else part for part in template.split("/") if part),
+                (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS"),
+            )
+            for template, operations in cls.paths.items()
+        )
 
     def render(self, request: Request) -> bytes | int:
         try:
@@ -176,12 +182,9 @@ class JsonResource(Resource):
         :raises NotFound: there is no such path.
         """
         path = path_of(request)
-        for template, operations in self.paths.items():
-            parts = template.split("/") if template else []
-            if len(parts) == len(path) and all(
-                part[0] == "{" or part == given for part, given in zip(parts, path, strict=True)
-            ):
-                return (*operations, *((b"HEAD",) if b"GET" in operations else ()), b"OPTIONS")
+        for parts, methods in self._routes:
+            if len(parts) == len(path) and all(map(_fits, parts, path)):
+                return methods
         there = ", ".join(template for template in self.paths if template) or "nothing below this one"
         raise NotFound(f"there is no such path; there is {there}")
 
@@ -230,6 +233,46 @@ class JsonResource(Resource):
         request.setHeader(b"allow", allowed)
         method = request.method.decode(errors="replace")
         return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
+
+
+class Front(JsonResource):
+    """A resource over the core: it parses and renders, and decides nothing.
+
+    :param dialect: of whoever chooses none.
+    """
+
+    paths = {}
+
+    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
+        super().__init__()
+        self._registry = registry
+        self._commands = commands
+        self._dialect = dialect
+
+    def dialect(self, request: Request) -> Dialect:
+        """The dialect that a request asks for with ``?dialect=``.
+
+        :raises BadValue: it is none.
+        """
+        if b"?" not in request.uri:
+            return self._dialect
+        for asked in request.args.get(b"dialect", ()):
+            for dialect in DIALECTS:
+                if asked == dialect.encode():
+                    return dialect
+            raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
+        return self._dialect
+
+    def post(self, request: Request) -> int:
+        return self.later(request, Deferred.fromCoroutine(self.answer(request, self.dialect(request))))
+
+    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+        """Answer POST."""
+        raise NotImplementedError
+
+
+def _fits(part: str | None, given: str) -> bool:
+    return part is None or part == given
 
 
 class Nowhere(Resource):

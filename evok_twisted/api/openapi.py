@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from twisted.web.server import Request
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.dialects import FIELDS, schema
-from evok_twisted.api.http import JsonResource, Operation, json, schema_of
+from evok_twisted.api.http import JsonResource, Operation, json, our_version, schema_of
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError
 from evok_twisted.model.kinds import DIALECTS, names
@@ -64,7 +63,7 @@ def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, A
         "openapi": "3.1.0",
         "info": {
             "title": "evok-twisted",
-            "version": version("evok-twisted"),
+            "version": our_version(),
             "description": "Inputs and outputs of a unit. The WebSocket at /ws has a document of its own.",
         },
         "paths": paths,

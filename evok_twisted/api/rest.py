@@ -9,9 +9,7 @@ import msgspec
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing, state_object
-from evok_twisted.api.http import JsonResource, Operation, dialect_of, json, path_of, schema_of
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.registry import Registry
+from evok_twisted.api.http import Front, Operation, json, path_of, schema_of
 from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect, named
@@ -41,7 +39,7 @@ _SET = Operation(
 )
 
 
-class Rest(JsonResource):
+class Rest(Front):
     """The tree of states: ``all``, ``{dev}/{circuit}``, ``{dev}/{circuit}/{property}``.
 
     A set is POSTed to ``{dev}/{circuit}``, as a form or as JSON, whatever its content type says: clients post JSON as
@@ -56,14 +54,8 @@ class Rest(JsonResource):
         "{dev}/{circuit}/{property}": {b"GET": _GET_PROPERTY},
     }
 
-    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
-        super().__init__()
-        self._registry = registry
-        self._commands = commands
-        self._dialect = dialect
-
     def get(self, request: Request) -> bytes:
-        dialect = dialect_of(request, self._dialect)
+        dialect = self.dialect(request)
         path = path_of(request)
         if path == [EVERY]:
             return json(request, listing(self._registry, dialect))
@@ -78,15 +70,10 @@ class Rest(JsonResource):
             return json(request, fragment(device, dialect))
         return json(request, _encode(_property(device, dialect, path[2], every=False)))
 
-    def post(self, request: Request) -> int:
-        dialect = dialect_of(request, self._dialect)
+    async def answer(self, request: Request, dialect: Dialect) -> bytes:
         name, circuit = path_of(request)
-        done = self._commands.set(name, circuit, _parameters(self.body(request)), dialect)
-
-        def was_set(device: Device) -> bytes:
-            return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
-
-        return self.later(request, done.addCallback(was_set))
+        device = await self._commands.set(name, circuit, _parameters(self.body(request)), dialect)
+        return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
 
 
 def _property(device: Device, dialect: Dialect, name: str, *, every: bool) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import state_object
-from evok_twisted.api.http import JsonResource, Operation, dialect_of, json, schema_of
+from evok_twisted.api.http import Front, Operation, json, schema_of
 from evok_twisted.api.session import is_id
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import shown
@@ -93,7 +91,7 @@ LIST_SENSORS = "owbus_list"
 NAMES = (*METHODS, LIST_SENSORS, LIST_METHODS)
 
 
-class Rpc(JsonResource):
+class Rpc(Front):
     """The one path ``/rpc``.
 
     The status is 200 whatever came of the calls; 204 where all of them were notifications, which have no answer.
@@ -113,17 +111,7 @@ class Rpc(JsonResource):
         }
     }
 
-    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
-        super().__init__()
-        self._registry = registry
-        self._commands = commands
-        self._dialect = dialect
-
-    def post(self, request: Request) -> int:
-        dialect = dialect_of(request, self._dialect)
-        return self.later(request, Deferred.fromCoroutine(self._answer(request, dialect)))
-
-    async def _answer(self, request: Request, dialect: Dialect) -> bytes:
+    async def answer(self, request: Request, dialect: Dialect) -> bytes:
         try:
             message = msgspec.json.decode(self.body(request))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +10,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
-from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json
+from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json, our_version
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
@@ -40,7 +39,7 @@ class Root(JsonResource):
         return self if path == b"" else Nowhere(self._paths)
 
     def get(self, request: Request) -> bytes:
-        about = {"service": "evok-twisted", "version": version("evok-twisted"), "paths": self._paths}
+        about = {"service": "evok-twisted", "version": our_version(), "paths": self._paths}
         return json(request, msgspec.json.encode(about))
 
 
@@ -68,7 +67,7 @@ class Version(JsonResource):
 
     def get(self, request: Request) -> bytes:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return b"v" + version("evok-twisted").encode()
+        return b"v" + our_version().encode()
 
 
 class ApiSite(Site):

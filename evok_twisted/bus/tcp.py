@@ -104,7 +104,7 @@ class TcpBus:
         """Call ``watcher`` with ``online`` whenever that changes."""
         self._watchers.append(watcher)
 
-    def read(self, unit: int, block: Block) -> Deferred[tuple[int, ...]]:
+    def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
         """Read the words of ``block``."""
         if self._protocol is None:
             return fail(Offline(f"{self!r} is offline"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+import msgspec
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from evok_twisted.core.events import Events
+from evok_twisted.core.explore import NOT_THERE, Findings, explore, ranges
+from evok_twisted.core.probes import Probes
 from evok_twisted.core.slave import Slave
 from evok_twisted.errors import EvokError, Refused
 from evok_twisted.logs import Logger
@@ -24,33 +27,52 @@ class Scanner:
     """The scan of one slave.
 
     A tick asks for every block that is due, all at once, and the next waits for the answers; ticks that fall into
-    that time are skipped. While the slave does not answer, one block at a time probes it, less and less often.
+    that time are skipped. While the slave does not answer, it is probed for one register, less and less often.
 
     :param interval: seconds between two ticks.
+    :param probes: of the slave's bus.
     :param periodic: without it, everything is read once, after a reconnection, and after a write; no more.
     """
 
     _log = Logger()
 
-    #: the longest time between two probes of a silent slave, in seconds; how late its return is seen at most
+    #: the longest time between two probes of a silent slave, in seconds; how late its return is seen at most, unless
+    #: many slaves of the bus are silent
     slowest_probe = 4.0
+    #: seconds that a probe waits for the answer, so that the others need not wait long
+    probe_timeout = 0.1
+    #: every how many-th probe waits as long as any request: some slaves are slow
+    patient = 4
 
     def __init__(
-        self, slave: Slave, interval: float, events: Events, clock: IReactorTime, *, periodic: bool = True
+        self,
+        slave: Slave,
+        interval: float,
+        events: Events,
+        clock: IReactorTime,
+        probes: Probes,
+        *,
+        periodic: bool = True,
     ) -> None:
         self.slave = slave
         self._interval = interval
         self._events = events
         self._clock = clock
+        self._probes = probes
         self._periodic = periodic
         self._ticks = 0
         #: blocks to be read whether due or not
         self._dirty: set[Block] = set(slave.blocks)
-        self._refused: set[Block] = set()
+        #: blocks that are refused, and why
+        self._refused: dict[Block, str] = {}
+        #: blocks that are being explored, and are not read meanwhile
+        self._explored: set[Block] = set()
+        self._probing = False
         self._next_probe = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         slave.bus.watch(self._bus_turned)
+        slave.watch(lambda _: events.publish((slave.info,)))
 
     def start(self) -> None:
         """Scan from now on."""
@@ -62,6 +84,7 @@ class Scanner:
         """Stop scanning; what is under way is not waited for."""
         if self._loop.running:
             self._loop.stop()
+        self._probes.stop()
 
     def read_soon(self, blocks: Iterable[Block]) -> None:
         """Read ``blocks`` now, ahead of the next tick."""
@@ -75,30 +98,70 @@ class Scanner:
             return
         self._next_probe = 0.0
         if online:
-            self._dirty.update(self.slave.blocks)
-            if not self.slave.online:
-                self._poll(self.slave.blocks[:1])
+            self._ask_whether_back()
         else:
-            self.slave.missed("the bus is down")
+            self.slave.missed("the bus is down", self._clock.seconds())
 
     def _tick(self) -> Deferred[None] | None:
         ticks, self._ticks = self._ticks, self._ticks + 1
         if not self.slave.bus.online:
             return None
-        if not self.slave.online or self.slave.silent:
-            if self._clock.seconds() < self._next_probe:
-                return None
-            return self._poll(self.slave.blocks[:1])
-        if self._periodic:
+        if not self.slave.online:
+            self._ask_whether_back()
+            return None
+        blocks = self.slave.blocks
+        if self.slave.silent:
+            due = list(blocks[:1]) if self._clock.seconds() >= self._next_probe else []
+        elif self._periodic:
             # slow blocks take turns, of one slave and of several, so that no tick has to wait for all of them
             due = [
                 block
-                for n, block in enumerate(self.slave.blocks, self.slave.unit)
+                for n, block in enumerate(blocks, self.slave.unit)
                 if (ticks + n) % block.frequency == 0 or block in self._dirty
             ]
         else:
-            due = [block for block in self.slave.blocks if block in self._dirty]
+            due = [block for block in blocks if block in self._dirty]
+        if self._explored:
+            due = [block for block in due if block not in self._explored]
         return self._poll(due) if due else None
+
+    def _ask_whether_back(self) -> None:
+        """Probe the slave when it is its turn, if it is time to."""
+        if self.slave.blocks and not self._probing and self._clock.seconds() >= self._next_probe:
+            self._probing = True
+            self._probes.add(self._probe)
+
+    def _probe(self) -> Deferred[bool]:
+        slave = self.slave
+        if slave.online or not slave.bus.online or not self._loop.running:
+            self._probing = False
+            return succeed(True)
+        register = msgspec.structs.replace(slave.blocks[0], count=1)
+        hurried = min(self.probe_timeout, slave.bus.timeout)
+        timeout = slave.bus.timeout if slave.silent % self.patient == 0 else hurried
+        begun = self._clock.seconds()
+        return slave.bus.read(slave.unit, register, timeout).addBoth(self._probed, begun)
+
+    def _probed(self, result: tuple[int, ...] | Failure, begun: float) -> bool:
+        self._probing = False
+        if isinstance(result, Failure):
+            self.slave.failed(result.value)
+            if result.check(Refused) is None:
+                if result.check(EvokError) is None:
+                    self._log.failure("probe of {slave!r}", result, slave=self.slave)
+                self._miss(result.getErrorMessage(), begun)
+                return False
+        self.slave.undivide()
+        self._dirty.update(self.slave.blocks)
+        self.slave.heard()
+        self._poll(self.slave.blocks)
+        return True
+
+    def _miss(self, why: str, begun: float) -> None:
+        if self._loop.running:  # otherwise the service is stopping, and it is no news that nobody answers
+            self.slave.missed(why, begun)
+            backoff = self._interval * 2 ** min(self.slave.silent, 16)
+            self._next_probe = self._clock.seconds() + min(backoff, self.slowest_probe)
 
     def _poll(self, blocks: Iterable[Block]) -> Deferred[None]:
         """Ask for ``blocks`` at once; fires when all have answered or failed, and never fails itself.
@@ -107,7 +170,7 @@ class Scanner:
         """
         slave = self.slave
         asked = tuple(blocks)
-        poll = _Poll(len(asked), slave.online)
+        poll = _Poll(len(asked), self._clock.seconds())
         if not asked:
             poll.done.callback(None)
         for block in asked:
@@ -120,7 +183,7 @@ class Scanner:
     def _answered(self, words: tuple[int, ...], poll: _Poll, block: Block, writes: int) -> None:
         poll.heard = True
         if block in self._refused:
-            self._refused.discard(block)
+            del self._refused[block]
             self._log.info("{slave!r} reads {block!s} again", slave=self.slave, block=block)
         if self.slave.acknowledged(block) != writes:
             self._dirty.add(block)  # read before a write was acknowledged, it would show the old value again
@@ -132,20 +195,40 @@ class Scanner:
 
     def _failed(self, failure: Failure, poll: _Poll, block: Block) -> None:
         failure.trap(EvokError)
-        if failure.check(Refused) is None:
-            poll.why = failure.getErrorMessage()
+        error = failure.value
+        self.slave.failed(error)
+        if not isinstance(error, Refused):
+            poll.why = str(error)
             self._dirty.add(block)
             return
         poll.heard = True
         self._dirty.discard(block)
-        if block not in self._refused:
-            self._refused.add(block)
-            self._log.error(
-                "{slave!r} refuses to read {block!s}: {why}",
-                slave=self.slave,
-                block=block,
-                why=failure.getErrorMessage(),
-            )
+        if error.exception in NOT_THERE and block in self.slave.blocks and block not in self._explored:
+            self._explored.add(block)
+            found = Deferred.fromCoroutine(explore(block, lambda part: self.slave.bus.read(self.slave.unit, part)))
+            found.addCallbacks(self._found, self._not_found, (block, str(error)), {}, (block,))
+            found.addErrback(lambda bug: self._log.failure("exploring {block!s}", bug, block=block))
+        else:
+            self._tell_refused(block, str(error))
+
+    def _found(self, found: Findings, block: Block, why: str) -> None:
+        self._explored.discard(block)
+        if block not in self.slave.blocks:
+            return  # it has gone and come meanwhile
+        self.slave.divide(block, found.readable)
+        self._dirty.update(found.readable)
+        registers = f"; registers {ranges(found.refused)} cannot be read" if found.refused else ", but all of its parts"
+        self._tell_refused(block, why + registers)
+
+    def _not_found(self, failure: Failure, block: Block) -> None:
+        failure.trap(EvokError)  # it is explored anew when it is refused again
+        self._explored.discard(block)
+        self._dirty.add(block)
+
+    def _tell_refused(self, block: Block, why: str) -> None:
+        if self._refused.get(block) != why:
+            self._refused[block] = why
+            self._log.error("{slave!r} refuses to read {block!s}: {why}", slave=self.slave, block=block, why=why)
 
     def _one_less(self, bug: Failure | None, poll: _Poll) -> None:
         if bug is not None:
@@ -160,26 +243,21 @@ class Scanner:
                 poll.done.callback(None)  # whatever it was: the next tick waits for this
 
     def _finish(self, poll: _Poll) -> None:
-        slave = self.slave
         if poll.heard:
-            slave.heard()
-        elif self._loop.running:  # otherwise the service is stopping, and it is no news that nobody answers
-            slave.missed(poll.why)
-            backoff = self._interval * 2 ** min(slave.silent, 16)
-            self._next_probe = self._clock.seconds() + min(backoff, self.slowest_probe)
+            self.slave.heard()
+        else:
+            self._miss(poll.why, poll.begun)
         self._events.publish(poll.changed)
-        if poll.heard and not poll.was_online:
-            self.read_soon(self._dirty)
 
 
 class _Poll:
     """One round of questions, until the last is answered."""
 
-    __slots__ = ("changed", "done", "heard", "missing", "was_online", "why")
+    __slots__ = ("begun", "changed", "done", "heard", "missing", "why")
 
-    def __init__(self, missing: int, was_online: bool) -> None:
+    def __init__(self, missing: int, begun: float) -> None:
         self.missing = missing
-        self.was_online = was_online
+        self.begun = begun
         self.heard = False
         self.why = ""
         self.changed: dict[Device, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.definitions import Block
+from evok_twisted.errors import BadAnswer, Refused, Timeout
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 from evok_twisted.model.registers import Registers, Write, keys_of
@@ -30,8 +32,11 @@ class Bus(Protocol):
     def online(self) -> bool:
         """Whether requests can be sent now; while not, they fail at once."""
 
-    def read(self, unit: int, block: Block) -> Deferred[tuple[int, ...]]:
-        """Read the block's words."""
+    def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
+        """Read the block's words.
+
+        :param timeout: seconds for the answer, where that is not the bus's own.
+        """
 
     def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
         """Write; what could not be sent by ``deadline`` (a time of the clock) fails and is never sent."""
@@ -66,15 +71,16 @@ class Slave:
         self.name = name
         self.unit = unit
         self.bus = bus
-        self.blocks = tuple(blocks)
+        self.blocks = self._defined = tuple(blocks)
         self.registers = Registers()
         self.online = False
-        #: polls without an answer since the last answer
+        #: polls, one after the other, without an answer since the last answer
         self.silent = 0
-        self._info = info
+        self.info = info
+        self._missed = -math.inf
         self._clock = clock
         self._since = clock.seconds()
-        self._acknowledged: dict[Block, int] = dict.fromkeys(self.blocks, 0)
+        self._acknowledged: dict[Block, int] = defaultdict(int)
         self._watchers: list[Callable[[bool], None]] = []
         self._index: dict[int, list[Device]] = defaultdict(list)
         for device in devices:
@@ -87,6 +93,16 @@ class Slave:
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Call ``watcher`` with ``online`` whenever that changes."""
         self._watchers.append(watcher)
+
+    def divide(self, block: Block, parts: Iterable[Block]) -> None:
+        """Read ``parts`` instead of ``block`` from now on."""
+        n = self.blocks.index(block)
+        self.blocks = (*self.blocks[:n], *parts, *self.blocks[n + 1 :])
+        self.registers.forget(block)
+
+    def undivide(self) -> None:
+        """Read the blocks as they are defined again: it may be another slave that comes back."""
+        self.blocks = self._defined
 
     def take(self, block: Block, words: tuple[int, ...]) -> list[Device]:
         """Store what was read; the devices that changed."""
@@ -114,22 +130,35 @@ class Slave:
 
     def heard(self) -> None:
         """It answered."""
-        self._info.answered = self._clock.seconds()
+        self.info.answered = self._clock.seconds()
         self.silent = 0
         if not self.online:
             self._turn(True, "")
 
-    def missed(self, why: str) -> None:
-        """A poll brought no answer."""
-        self.silent += 1
+    def failed(self, error: BaseException | None) -> None:
+        """Count what went wrong with a request to it."""
+        if isinstance(error, Timeout):
+            self.info.timeouts += 1
+        elif isinstance(error, Refused | BadAnswer):
+            self.info.errors += 1
+
+    def missed(self, why: str, begun: float) -> None:
+        """A poll brought no answer.
+
+        :param begun: when it began; polls that were under way at the same time are counted as one.
+        """
+        if begun > self._missed:
+            self.silent += 1
+            self._missed = self._clock.seconds()
         if self.online and (self.silent >= self.patience or not self.bus.online):
             self._turn(False, why)
-        elif self.silent == self.patience and self._info.answered is None:
+        elif self.silent == self.patience and self.info.answered is None:
             self._log.warn("{slave!r} does not answer: {why}", slave=self, why=why)
 
     def _turn(self, online: bool, why: str) -> None:
         now = self._clock.seconds()
-        lasted, self._since, self.online = now - self._since, now, online
+        lasted, self._since = now - self._since, now
+        self.online = self.info.online = online
         if online:
             self._log.info("{slave!r} answers, after {lasted:.1f} s", slave=self, lasted=lasted)
         else:

@@ -230,6 +230,7 @@ class SlaveWriter:
                 try:
                     await slave.bus.write(slave.unit, write, deadline)
                 except EvokError as error:
+                    slave.failed(error)
                     if error.sent and not isinstance(error, Refused) and write is writes[0]:
                         self._in_doubt(plans)
                     raise

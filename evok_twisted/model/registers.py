@@ -63,6 +63,10 @@ class Registers:
         self._blocks[block] = words
         return changed
 
+    def forget(self, block: Block) -> None:
+        """``block`` is not read any more; its words stay."""
+        self._blocks.pop(block, None)
+
     def write_through(self, key: int, words: Iterable[int]) -> Sequence[int]:
         """Take words that the slave acknowledged, from ``key`` on; returns as ``store``."""
         values = tuple(words)

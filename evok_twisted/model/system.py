@@ -185,13 +185,19 @@ class NonVolatileSave(CoilDevice):
 
 
 class ModbusSlaveState(State, frozen=True):
-    """``last_comm`` and ``scan_interval`` are in seconds."""
+    """``last_comm`` and ``scan_interval`` are in seconds.
+
+    ``errors`` counts answers that said no or could not be understood, ``timeouts`` those that did not come.
+    """
 
     last_comm: float
     slave_id: int
     modbus_type: str
     modbus_spec: str
     scan_interval: float
+    online: bool = False
+    errors: int = 0
+    timeouts: int = 0
 
 
 class ModbusSlave(Device):
@@ -218,12 +224,15 @@ class ModbusSlave(Device):
         self._fixed = (slave_id, modbus_type, modbus_spec, scan_interval)
         #: when it last answered, None before the first time
         self.answered: float | None = None
+        self.online = False
+        self.errors = 0
+        self.timeouts = 0
         super().__init__(name, name, number, ModbusSlaveState(NEVER, *self._fixed))
 
     @property
     def current(self) -> ModbusSlaveState:
         ago = NEVER if self.answered is None else round(self._seconds() - self.answered, 6)
-        return ModbusSlaveState(ago, *self._fixed)
+        return ModbusSlaveState(ago, *self._fixed, self.online, self.errors, self.timeouts)
 
 
 class DeviceInfoState(State, frozen=True):

@@ -55,7 +55,8 @@ def test_group_assignments_are_answered_with_a_list_for_each(client):
     assert circuits(lights) == ["1_01", "1_02", "1_03", "1_04"]
 
 
-def test_defect_14_a_group_assignment_with_every_narrowing_key_works(client, boards):
+def test_a_group_assignment_with_every_narrowing_key_works(client, boards):
+    """Defect 14 of Evok: group assignments fail."""
     group = {
         "device_type": "relay",
         "device_circuits": ["2_01", "2_02"],

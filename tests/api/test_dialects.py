@@ -47,8 +47,11 @@ V3 = {
     '"pwm_freq":4800.0,"pwm_duty":0}',
     ("led", "1_01"): '{"dev":"led","circuit":"1_01","value":0}',
     ("modbus_slave", "1"): '{"dev":"modbus_slave","circuit":"1","last_comm":0.0,"slave_id":1,"modbus_type":"TCP",'
-    '"modbus_spec":"127.0.0.1","scan_interval":0.02}',
+    '"modbus_spec":"127.0.0.1","scan_interval":0.02,"online":true,"errors":0,"timeouts":0}',
 }
+
+#: Of a slave, what Evok does not show.
+NEW = ("online", "errors", "timeouts")
 
 
 @pytest.mark.parametrize("target", CLASSIC)
@@ -88,7 +91,7 @@ def test_a_disabled_analog_input_has_no_unit_and_no_range():
 
 def test_classic_slaves_do_not_show_what_v3_added(main):
     shown = json.loads(fragment(main.device("modbus_slave", "1"), "classic"))
-    assert list(shown) == ["dev", "circuit", "glob_dev_id", "last_comm", "slave_id", "modbus_type"]
+    assert list(shown) == ["dev", "circuit", "glob_dev_id", "last_comm", "slave_id", "modbus_type", *NEW]
 
 
 def test_before_the_first_answer_last_comm_is_as_large_as_it_gets():

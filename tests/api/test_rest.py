@@ -80,6 +80,7 @@ def test_an_alias_works_where_a_circuit_does(client):
     ],
 )
 def test_a_set_is_answered_with_the_new_state(client, path, body):
+    """Defect 3 of Evok: it answers with the old value."""
     answer = client.post(path, body)
     assert answer.status == 200
     assert (answer.json["success"], answer.json["result"]["value"]) == (True, 1)
@@ -131,6 +132,7 @@ def test_a_write_that_fails_is_told_as_such(client, failure, error):
 
 
 def test_a_set_while_the_bus_is_down_fails_at_once(client):
+    """Defect 2 of Evok: it blocks, and is sent when the bus is back."""
     client.rig.bus.turn(False)
     assert client.post("/rest/output/1_01", b"value=1").error == (502, "Offline")
 
@@ -208,3 +210,39 @@ def test_a_bug_in_the_service_is_a_500_and_logged(client, log):
     client.rig.writer.check = lambda *_: 1 / 0
     assert client.post("/rest/led/1_01", b"value=1").error == (500, "EvokError")
     log.expected("division by zero")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"value=1&timeout=2", b'{"value":"1","timeout":"2"}', b'{"value":1,"timeout":2}', b'{"value":true,"timeout":2.0}'],
+)
+def test_a_timeout_may_be_a_number_or_text(client, body):
+    """Defect 10 of Evok: it must be text."""
+    assert client.post("/json/relay/1_01", body).json["result"]["pending"] is True
+    client.rig.clock.advance(2)
+    assert client.get("/rest/relay/1_01/value").json == {"value": 0}
+
+
+def test_a_pulse_to_0_given_as_text_ends_at_1(client):
+    """Defect 10 of Evok: "0" with a timeout ends at 0."""
+    client.post("/rest/relay/1_01", b"value=1")
+    client.post("/rest/relay/1_01", b"value=0&timeout=2")
+    client.rig.clock.advance(2)
+    state = client.get("/rest/relay/1_01").json
+    assert (state["value"], state["pending"]) == (1, False)  # and defect 11: pending stays true
+
+
+@pytest.mark.parametrize("name", ["plan", "refresh", "decode", "local", "state", "_plan", "__init__", "rename"])
+@pytest.mark.parametrize("path", ["/rest/relay/1_01/{}", "/rest/{}/1_01", "/rest/relay/{}"])
+def test_nothing_of_a_device_object_can_be_reached_by_name(client, path, name):
+    """Defect 15 of Evok: any method of a device can be called from the network."""
+    assert client.get(path.format(name)).status == 404
+    assert client.post("/rest/relay/1_01", f"{name}=1".encode()).error == (400, "BadParameter")
+
+
+def test_a_value_that_is_no_number_is_null_in_every_list(client):
+    """Defect 9 of Evok: NaN is sent as invalid JSON."""
+    client.rig.bus.words.update({3002: 0, 3003: 0x7FC0})
+    client.rig.clock.pump([0.02] * 10)
+    assert b"NaN" not in client.get("/rest/all").body
+    assert client.get("/rest/ai/1_01/value").json == {"value": None}

@@ -34,7 +34,7 @@ def code(client, method, *positional, **named):
     return call(client, method, *positional, **named)["code"]
 
 
-# The table of methods. Evok answers several of these with status 500: defect 18.
+# The table of methods
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,8 @@ def code(client, method, *positional, **named):
         ("register_set", ["1_5", 7], 7),
     ],
 )
-def test_defect_18_every_method_answers(client, method, parameters, result):
+def test_every_method_answers(client, method, parameters, result):
+    """Defect 18 of Evok: several methods answer 500."""
     assert call(client, method, *parameters) == result
 
 

@@ -62,7 +62,8 @@ def given(file, text):
 # What is saved, and when
 
 
-def test_defect_16_an_alias_is_saved_within_five_seconds(unit, file):
+def test_an_alias_is_saved_within_five_seconds(unit, file):
+    """Defect 16 of Evok: what was set in the last five minutes is lost."""
     unit.set("relay", "1_01", alias="door")
     assert not file.exists()
     unit.rig.clock.advance(SAVE_DELAY)
@@ -70,7 +71,8 @@ def test_defect_16_an_alias_is_saved_within_five_seconds(unit, file):
     assert Unit(file).alias("relay", "1_01") == "door"
 
 
-def test_defect_16_an_alias_is_saved_when_the_service_stops(unit, file):
+def test_an_alias_is_saved_when_the_service_stops(unit, file):
+    """Defect 16 of Evok again."""
     unit.set("relay", "1_01", alias="door")
     unit.stop()
     assert Unit(file).alias("relay", "1_01") == "door"
@@ -141,7 +143,8 @@ def test_the_file_is_replaced_whole_and_can_be_read_by_others(unit, file):
     assert Unit(file).alias("led", "1_01") == "00"
 
 
-def test_defect_16_a_write_that_breaks_off_leaves_the_old_file(unit, file, monkeypatch, log):
+def test_a_write_that_breaks_off_leaves_the_old_file(unit, file, monkeypatch, log):
+    """Defect 16 of Evok: a crash tears the file."""
     unit.set("led", "1_01", alias="old")
     unit.rig.clock.advance(SAVE_DELAY)
     before = file.read_text()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 from fakes import Rig
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 
+from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, Refused, Timeout
 
 FAST = Block(0, 2, 1)
+#: What a slave is asked for to find out whether it is there.
+PROBE = Block(0, 1, 1)
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def ticks(rig, n):
 def test_the_first_scan_reads_every_block(clock):
     rig = Rig(clock)
     rig.scanner.start()
-    assert set(rig.bus.read_log) == set(rig.slave.blocks)
+    assert rig.bus.read_log == [PROBE, *rig.slave.blocks]
 
 
 def test_before_the_first_answer_values_are_null(clock):
@@ -151,28 +155,124 @@ def test_a_slave_without_blocks_is_asked_nothing(clock):
     assert rig.bus.read_log == []
 
 
-def test_a_refused_block_costs_its_devices_only_and_is_logged_once(rig, log):
-    rig.bus.answering = False
-    for value in (1, 0, 1):
-        rig.bus.words.update({0: value, 3000: value})
-        for _ in range(10):
-            ticks(rig, 1)
-            while rig.bus.asked:
-                refused = rig.bus.asked[0][0].start == 3000
-                rig.bus.answer(error=Refused("refused: illegal data address (2)", 2) if refused else None)
+# A slave that refuses to read a register
+
+
+def test_what_a_slave_refuses_to_read_costs_the_devices_on_it_and_nothing_else(clock, log):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010, 3004, 3005}  # the debounce of an input, the resistance of the analog output
+    rig.bus.words = {0: 0b10, 3003: 0x4120}
+    rig.start()
+    ticks(rig, 20)
+    assert rig.device("di", "1_01").state.value is None
+    assert rig.device("di", "1_02").state.value == 1
+    assert rig.device("ao", "1_01").state.value is None
+    assert rig.device("ai", "1_01").state.value == 10
+    assert log.texts("error") == [
+        "slave 1 (unit 1 on FAKE) refuses to read holding registers 1000 to 1031: refused: illegal data address (2); "
+        "registers 1010 cannot be read",
+        "slave 1 (unit 1 on FAKE) refuses to read holding registers 3000 to 3005: refused: illegal data address (2); "
+        "registers 3004 to 3005 cannot be read",
+    ]
+
+
+def test_what_can_be_read_of_a_refused_block_is_read_in_as_few_blocks_as_there_can_be(clock):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    rig.start()
+    rig.bus.read_log.clear()
+    ticks(rig, 100)
+    assert {block for block in rig.bus.read_log if block.start >= 1000} == {
+        Block(1000, 10, 5),
+        Block(1011, 21, 5),
+        Block(3000, 6, 10),
+    }
+    assert rig.bus.read_log.count(Block(1011, 21, 5)) == 20  # as often as the whole
+
+
+def test_a_block_that_is_refused_for_its_size_is_read_in_parts(clock, log):
+    rig = Rig(clock)
+    answer = rig.bus.read
+    rig.bus.read = lambda unit, block, timeout=None: (
+        fail(Refused("refused: illegal data value (3)", 3)) if block.count > 20 else answer(unit, block, timeout)
+    )
+    rig.start()
+    ticks(rig, 20)
+    assert [device for device in rig.registry if getattr(device.current, "value", 0) is None] == []
     (told,) = log.texts("error")
-    assert "3000 to 3005" in told
-    assert "illegal data address" in told
+    assert told.endswith("illegal data value (3), but all of its parts")
+
+
+def test_while_a_block_is_explored_the_others_are_read(rig):
+    rig.bus.answering = False
+    while not any(what.start == 3000 for what, _ in rig.bus.asked):
+        rig.bus.answer_all()
+        ticks(rig, 1)
+    while rig.bus.asked:
+        rig.bus.answer(error=Refused("refused", 2) if rig.bus.asked[0][0].start == 3000 else None)
+        if rig.bus.asked and rig.bus.asked[0][0] == Block(3000, 3, 10):
+            break
+    rig.bus.words[0] = 1
+    for _ in range(3):
+        ticks(rig, 1)
+        for n in reversed(range(len(rig.bus.asked))):
+            if rig.bus.asked[n][0].start != 3000:
+                rig.bus.answer(n)
     assert rig.device("di", "1_01").state.value == 1
-    assert rig.device("ao", "1_01").state.value == 0
 
 
-def test_a_refused_block_that_is_read_again_is_told(rig, log):
-    rig.bus.refusing = Refused("refused: illegal data address (2)", 2)
-    ticks(rig, 1)
+def test_a_slave_that_falls_silent_while_it_is_explored_is_explored_later(clock):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    read = rig.bus.read
+    rig.bus.read = lambda unit, block, timeout=None: (
+        fail(Timeout("no answer")) if block == Block(1000, 16, 5) else read(unit, block, timeout)
+    )
+    rig.start()
+    ticks(rig, 20)
+    assert rig.device("register", "1_0").state.value == 0
+    assert rig.device("wd", "1_01").state.value is None
+    rig.bus.read = read
+    ticks(rig, 20)
+    assert rig.device("wd", "1_01").state.value == 0
+
+
+def test_a_refusal_that_lasts_is_logged_once_however_often_the_slave_comes_back(clock, log):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    rig.start()
+    for _ in range(3):
+        rig.bus.turn(False)
+        rig.bus.turn(True)
+        ticks(rig, 10)
+    assert len(log.texts("error")) == 1
+
+
+def test_a_slave_that_comes_back_without_the_fault_is_read_whole_and_that_is_told(clock, log):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    rig.start()
+    rig.bus.turn(False)
+    rig.bus.illegal = set()
+    rig.bus.turn(True)
+    ticks(rig, 10)
+    assert rig.slave.blocks == rig.slave._defined
+    assert rig.device("di", "1_01").state.value == 0
+    assert log.texts("info")[-1].endswith("reads holding registers 1000 to 1031 again")
+
+
+def test_a_refusal_for_another_reason_is_told_once_and_nothing_is_explored(rig, log):
+    rig.bus.refusing = Refused("refused: server device busy (6)", 6)
+    ticks(rig, 20)
+    blocks = len({block for block in rig.bus.read_log})
+    assert blocks == len(rig.slave.blocks)
+    assert len(log.texts("error")) == len(rig.slave.blocks)
     rig.bus.refusing = None
-    ticks(rig, 1)
-    assert [text for text in log.texts("info") if "again" in text] != []
+    ticks(rig, 20)
+    assert len([text for text in log.texts("info") if text.endswith("again")]) == len(rig.slave.blocks)
+
+
+# A slave that does not answer
 
 
 def test_a_silent_slave_goes_offline_after_three_polls_and_says_so(rig, log):
@@ -183,13 +283,22 @@ def test_a_silent_slave_goes_offline_after_three_polls_and_says_so(rig, log):
     assert len(log.texts("warn")) == 1
 
 
-def test_a_silent_slave_is_asked_for_one_block_less_and_less_often(rig):
+def test_a_silent_slave_is_asked_for_one_register_less_and_less_often(rig):
     rig.bus.refusing = Timeout("no answer")
     ticks(rig, 50)
     rig.bus.read_log.clear()
     ticks(rig, 50 * 60)
-    assert set(rig.bus.read_log) == {rig.slave.blocks[0]}
+    assert set(rig.bus.read_log) == {PROBE}
     assert 10 <= len(rig.bus.read_log) <= 20  # every 4 s
+
+
+def test_most_probes_wait_for_a_short_time_and_some_as_long_as_any_request(rig):
+    rig.bus.refusing = Timeout("no answer")
+    ticks(rig, 50)
+    rig.bus.timeouts.clear()
+    ticks(rig, 50 * 60)
+    assert set(rig.bus.timeouts) == {Scanner.probe_timeout, rig.bus.timeout}
+    assert rig.bus.timeouts.count(rig.bus.timeout) == pytest.approx(len(rig.bus.timeouts) / Scanner.patient, abs=1)
 
 
 @pytest.mark.parametrize("outage", [1, 60, 48 * 3600])
@@ -239,14 +348,14 @@ def test_when_the_bus_is_back_everything_is_read_at_once(rig):
     rig.bus.turn(False)
     rig.bus.read_log.clear()
     rig.bus.turn(True)
-    assert set(rig.bus.read_log) == set(rig.slave.blocks)
+    assert rig.bus.read_log == [PROBE, *rig.slave.blocks]
 
 
 def test_a_slave_that_is_not_scanned_is_read_once(clock):
     rig = Rig(clock, periodic=False)
     rig.scanner.start()
     ticks(rig, 100)
-    assert sorted(map(str, rig.bus.read_log)) == sorted(map(str, rig.slave.blocks))
+    assert rig.bus.read_log == [PROBE, *rig.slave.blocks]
 
 
 def test_a_stopped_scanner_asks_nothing(rig):
@@ -284,3 +393,35 @@ def test_an_answer_that_is_older_than_an_acknowledged_write_is_passed_over(rig):
     rig.bus.answer_all()
     assert rig.device("relay", "1_01").state.value == 1
     assert done.called
+
+
+def test_a_slave_shows_whether_it_answers_and_what_went_wrong(rig):
+    rig.bus.refusing = BadAnswer("junk")
+    ticks(rig, 1)
+    rig.bus.refusing = Timeout("no answer")
+    ticks(rig, 30)
+    shown = rig.device("modbus_slave", "1").current
+    assert not shown.online
+    assert shown.errors >= 1
+    assert shown.timeouts >= 2
+    rig.bus.refusing = None
+    ticks(rig, 250)
+    assert rig.device("modbus_slave", "1").current.online
+
+
+def test_going_and_coming_back_are_events(rig):
+    rig.bus.refusing = Timeout("no answer")
+    ticks(rig, 30)
+    assert rig.changed() == [["modbus_slave 1"]]
+    rig.bus.refusing = None
+    ticks(rig, 250)
+    assert rig.changed()[0] == ["modbus_slave 1"]
+
+
+def test_reads_that_fail_at_the_same_time_count_once(rig):
+    rig.bus.answering = False
+    for _ in range(6):
+        rig.scanner.read_soon(rig.slave.blocks[:1])
+    while rig.bus.asked:
+        rig.bus.answer(error=Timeout("no answer"))
+    assert (rig.slave.silent, rig.slave.online) == (1, True)

@@ -1,0 +1,63 @@
+"""Whose turn it is, of the silent slaves on one bus, to be asked whether they are back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+#: Asks one slave; fires with whether it answered, and never fails.
+Probe = Callable[[], Deferred[bool]]
+
+
+class Probes:
+    """Lets one slave be asked at a time, and such as do not answer for a tenth of the time at most.
+
+    On a serial line everybody waits while a silent slave has its time to answer: the others must not feel that.
+    """
+
+    #: part of the time that waiting for silent slaves may take
+    share = 0.1
+    #: the longest pause after one, in seconds, whatever its share
+    longest_pause = 4.0
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: deque[Probe] = deque()  # each slave is in it once at most
+        self._busy = False
+        self._choosing = False
+        self._pause: IDelayedCall | None = None
+
+    def add(self, probe: Probe) -> None:
+        """Call ``probe`` when its turn comes: at once, if there is no other."""
+        self._waiting.append(probe)
+        self._next()
+
+    def _next(self) -> None:
+        if self._choosing:
+            return  # called by a probe that was answered at once: the loop below goes on
+        self._choosing = True
+        while self._waiting and not self._busy and self._pause is None:
+            self._busy = True
+            self._waiting.popleft()().addCallback(self._done, self._clock.seconds())
+        self._choosing = False
+
+    def _done(self, answered: bool, begun: float) -> None:
+        self._busy = False
+        if not answered:
+            pause = (self._clock.seconds() - begun) * (1 / self.share - 1)
+            self._pause = self._clock.callLater(min(pause, self.longest_pause), self._go_on)
+        self._next()
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._next()
+
+    def stop(self) -> None:
+        """Call nobody any more."""
+        self._waiting.clear()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
