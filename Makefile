@@ -1,12 +1,13 @@
-# make run: the demo; make test: everything; make lint; make bench: how fast it is here
+# make run: the demo; make test: everything; make lint; make bench: how fast it is here; make deb: the Debian package,
+# in the directory above; make lock: the libraries that go into it, at their newest versions
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-SOURCES := setup.py pyproject.toml $(shell find evok_twisted twisted conf -name '*.py' -o -name '*.yaml')
+SOURCES := setup.py pyproject.toml debian/changelog $(shell find evok_twisted twisted conf -name '*.py' -o -name '*.yaml')
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench deb lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/twistd --nodaemon --pidfile= evok --demo
@@ -24,6 +25,15 @@ lint: $(VENV)/test-installed
 
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+deb:
+	dpkg-buildpackage -us -uc -b
+
+# for all machines, with the hashes of every file of a version, so that whatever pip chooses is what was meant
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--excludes debian/libraries.excluded --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -258,14 +258,12 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
         return None
     under = file.parent / AUTOGEN
     merged = document
-    if isinstance(document, dict) and str(document.get("autogen", "")).lower() in ("true", "yes", "on", "1"):
-        if under.is_file():
-            try:
-                merged = _merged(load_yaml(under), document)
-            except ConfigError as error:
-                problems.error(under, "", str(error))
-        else:
-            problems.warning(file, "autogen", f"there is no {AUTOGEN} beside this file")
+    autogen = isinstance(document, dict) and str(document.get("autogen", "")).lower() in ("true", "yes", "on", "1")
+    if autogen and under.is_file():
+        try:
+            merged = _merged(load_yaml(under), document)
+        except ConfigError as error:
+            problems.error(under, "", str(error))
     reader = _MergedReader(file, document, under, problems)
     settings = reader.struct(_File, merged)
     if settings is None:
