@@ -247,6 +247,21 @@ def test_a_silent_unit_costs_the_others_one_timeout_and_then_rests(rig):
     assert held(again) == (7,)
 
 
+def test_a_unit_that_rests_does_not_hold_up_one_that_is_asked_later(rig):
+    lost = rig.bus.read(1, Block(0, 1))
+    rig.sent()
+    rig.wait(0.53)
+    assert held(lost) is Timeout
+    resting = rig.bus.read(1, Block(0, 1))
+    rig.protocol.dataReceived(b"\x00")
+    other = rig.bus.read(2, Block(0, 1))
+    rig.wait(SILENCE + 0.002)
+    rig.answer(5)
+    assert held(other) == (5,)
+    rig.lose()
+    assert held(resting) is Offline
+
+
 def test_writes_to_one_unit_keep_their_order_though_it_rests(rig):
     lost = rig.bus.read(1, Block(0, 1))
     rig.sent()
