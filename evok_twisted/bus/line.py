@@ -78,7 +78,7 @@ class Pipeline:
 
 
 class Turns:
-    """A line on which one request is in flight, after a silence, and answers have no number.
+    """A line on which one request is in flight, after a silence, and answers have no number; for all connections to it.
 
     A unit that did not answer in time is left alone for as long again: its late answer would be taken for that to the
     next question. The others are asked meanwhile.
@@ -92,7 +92,6 @@ class Turns:
         self._rest = rest
         self._character = character_time(baudrate) if baudrate else 0.0
         self._silence = silent_interval(baudrate) if baudrate else 0.0
-        # what was on the line before we came is not known
         self._used = self._begun = clock.seconds()
         self._resting: dict[int, float] = {}  # until when, by unit: 256 at most
 

@@ -74,6 +74,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        self._line.heard()  # what was on it before we came is not known
 
     def execute(self, no_response_expected: bool, request: ModbusPDU) -> Deferred[ModbusPDU]:
         """Queue a request; pymodbus's mixin comes through here."""
@@ -230,6 +231,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._watch = self._pause = None
 
     def _fail_all(self, why: str) -> None:
+        for request in self._in_flight.values():
+            self._line.unanswered(request.pdu.dev_id)  # its answer may come through the next connection yet
         pending = [*self._in_flight.values(), *self._writes, *self._reads]
         for requests in (self._in_flight, self._writes, self._reads):
             requests.clear()

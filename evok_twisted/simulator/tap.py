@@ -137,7 +137,8 @@ def _serving(
         return None if endpoint is None else Port(endpoint, factory, what + " at {where}")
     if option == "pty":
         path = Path(where)
-        if path.parent.is_dir() and (path.is_symlink() or not path.exists()):
+        left_over = path.is_symlink() and path.resolve().parent == Path("/dev/pts")
+        if path.parent.is_dir() and (left_over or not path.exists()):
             return Terminal(path, factory, reactor)
         problems.error("--pty", "", f"got {where!r}, expected a path in a directory, at which there is nothing")
         return None
