@@ -37,11 +37,8 @@ class Line(Protocol):
     def delay(self, unit: int) -> float:
         """Seconds until ``unit`` may be asked; 0 or less is now."""
 
-    def takes(self, size: int) -> float:
-        """Seconds that ``size`` bytes are under way."""
-
-    def sent(self, size: int) -> None:
-        """So many bytes were sent."""
+    def sent(self, size: int, awaited: int) -> float:
+        """So many bytes were sent, and so many are awaited; the seconds that both are under way."""
 
     def heard(self) -> None:
         """Something came, whatever it was."""
@@ -64,11 +61,8 @@ class Pipeline:
     def delay(self, unit: int) -> float:
         return 0.0
 
-    def takes(self, size: int) -> float:
+    def sent(self, size: int, awaited: int) -> float:
         return 0.0
-
-    def sent(self, size: int) -> None:
-        pass
 
     def heard(self) -> None:
         pass
@@ -97,7 +91,7 @@ class Turns:
 
     @property
     def jammed(self) -> bool:
-        return self._used - self._begun > self._rest + 2 * self.takes(LONGEST)
+        return self._used - self._begun > self._rest + 2 * LONGEST * self._character
 
     def free(self, in_flight: int) -> bool:
         return not in_flight
@@ -105,12 +99,10 @@ class Turns:
     def delay(self, unit: int) -> float:
         return max(self._used + self._silence, self._resting.get(unit, 0.0)) - self._clock.seconds()
 
-    def takes(self, size: int) -> float:
-        return size * self._character
-
-    def sent(self, size: int) -> None:
+    def sent(self, size: int, awaited: int) -> float:
         self._begun = self._clock.seconds()
-        self._used = self._begun + self.takes(size)
+        self._used = self._begun + size * self._character
+        return (size + awaited) * self._character
 
     def heard(self) -> None:
         now = self._clock.seconds()

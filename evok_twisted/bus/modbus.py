@@ -97,7 +97,10 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def _pump(self) -> None:
         assert self.transport is not None
-        while self._line.free(len(self._in_flight)) and (request := self._next()) is not None:
+        while (self._writes or self._reads) and self._line.free(len(self._in_flight)):
+            request = self._next()
+            if request is None:
+                break
             self._transaction = self._transaction % 0xFFFF + 1
             while self._transaction in self._in_flight:
                 self._transaction = self._transaction % 0xFFFF + 1
@@ -108,9 +111,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 request.answer.errback(BadAnswer(f"there is no such request: {error}"))
                 continue
             request.sent = self._clock.seconds()
-            request.due = request.sent + self._timeout + self._line.takes(len(frame) + self._framing.awaited)
+            request.due = request.sent + self._timeout + self._line.sent(len(frame), self._framing.awaited)
             self._in_flight[self._transaction] = request
-            self._line.sent(len(frame))
             self.transport.write(frame)
         if self._watch is None and self._in_flight:
             self._watch_oldest()
