@@ -76,8 +76,8 @@ class SerialTransport(SerialPort):
             self.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
-        if self._closing is None:  # what a port says that hangs up is of no use
-            reason = Failure(ConnectionLost("the device is gone"))
+        # what a port says that hangs up is of no use
+        reason = self._closing or Failure(ConnectionLost("the device is gone"))
         # or closing it may wait for the line to take it
         self.discard_output()
         super().connectionLost(reason)

@@ -170,6 +170,15 @@ async def test_a_device_that_goes_is_told(pair, connect):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_device_that_goes_while_it_is_written_to_says_why(pair, connect):
+    client = await connect(pair.path)
+    pair.close()
+    client.transport.write(b"into the void")
+    await until(lambda: client.lost is not None, "it is lost")
+    assert "Input/output error" in client.lost.getErrorMessage()
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_came_before_a_frame_is_sent_and_was_not_read_is_dropped(pair, connect):
     client = await connect(pair.path)
     os.write(pair.far, b"late")

@@ -37,11 +37,8 @@ class Line(Protocol):
     def delay(self, unit: int) -> float:
         """Seconds until ``unit`` may be asked; 0 or less is now."""
 
-    def takes(self, size: int) -> float:
-        """Seconds that ``size`` bytes are under way."""
-
-    def sent(self, size: int) -> None:
-        """So many bytes were sent."""
+    def sent(self, size: int, awaited: int) -> float:
+        """So many bytes were sent, and so many are awaited; the seconds that both are under way."""
 
     def heard(self) -> None:
         """Something came, whatever it was."""
@@ -64,11 +61,8 @@ class Pipeline:
     def delay(self, unit: int) -> float:
         return 0.0
 
-    def takes(self, size: int) -> float:
+    def sent(self, size: int, awaited: int) -> float:
         return 0.0
-
-    def sent(self, size: int) -> None:
-        pass
 
     def heard(self) -> None:
         pass
@@ -78,7 +72,7 @@ class Pipeline:
 
 
 class Turns:
-    """A line on which one request is in flight, after a silence, and answers have no number.
+    """A line on which one request is in flight, after a silence, and answers have no number; for all connections to it.
 
     A unit that did not answer in time is left alone for as long again: its late answer would be taken for that to the
     next question. The others are asked meanwhile.
@@ -92,13 +86,12 @@ class Turns:
         self._rest = rest
         self._character = character_time(baudrate) if baudrate else 0.0
         self._silence = silent_interval(baudrate) if baudrate else 0.0
-        # what was on the line before we came is not known
         self._used = self._begun = clock.seconds()
         self._resting: dict[int, float] = {}  # until when, by unit: 256 at most
 
     @property
     def jammed(self) -> bool:
-        return self._used - self._begun > self._rest + 2 * self.takes(LONGEST)
+        return self._used - self._begun > self._rest + 2 * LONGEST * self._character
 
     def free(self, in_flight: int) -> bool:
         return not in_flight
@@ -106,12 +99,10 @@ class Turns:
     def delay(self, unit: int) -> float:
         return max(self._used + self._silence, self._resting.get(unit, 0.0)) - self._clock.seconds()
 
-    def takes(self, size: int) -> float:
-        return size * self._character
-
-    def sent(self, size: int) -> None:
+    def sent(self, size: int, awaited: int) -> float:
         self._begun = self._clock.seconds()
-        self._used = self._begun + self.takes(size)
+        self._used = self._begun + size * self._character
+        return (size + awaited) * self._character
 
     def heard(self) -> None:
         now = self._clock.seconds()

@@ -75,6 +75,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        self._line.heard()  # what was on it before we came is not known
 
     def execute(self, no_response_expected: bool, request: ModbusPDU) -> Deferred[ModbusPDU]:
         """Queue a request; pymodbus's mixin comes through here."""
@@ -108,7 +109,10 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def _pump(self) -> None:
         assert self.transport is not None
-        while self._line.free(len(self._in_flight)) and (request := self._next()) is not None:
+        while (self._writes or self._reads) and self._line.free(len(self._in_flight)):
+            request = self._next()
+            if request is None:
+                break
             self._transaction = self._transaction % 0xFFFF + 1
             while self._transaction in self._in_flight:
                 self._transaction = self._transaction % 0xFFFF + 1
@@ -119,9 +123,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 request.answer.errback(BadAnswer(f"there is no such request: {error}"))
                 continue
             request.sent = self._clock.seconds()
-            request.due = request.sent + request.timeout + self._line.takes(len(frame) + self._framing.awaited)
+            request.due = request.sent + request.timeout + self._line.sent(len(frame), self._framing.awaited)
             self._in_flight[self._transaction] = request
-            self._line.sent(len(frame))
             self.transport.write(frame)
         if self._watch is None:
             self._watch_first()
@@ -246,6 +249,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._watch = self._pause = None
 
     def _fail_all(self, why: str) -> None:
+        for request in self._in_flight.values():
+            self._line.unanswered(request.pdu.dev_id)  # its answer may come through the next connection yet
         pending = [*self._in_flight.values(), *self._writes, *self._reads]
         for requests in (self._in_flight, self._writes, self._reads):
             requests.clear()

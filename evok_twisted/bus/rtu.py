@@ -44,13 +44,12 @@ class RtuBus(ModbusBus):
         super().__init__(
             name, endpoint, clock, timeout=timeout + both, write_timeout=write_timeout, retry=_reopen_delay
         )
-        self._baudrate = baudrate
         self._answer_timeout = timeout
+        self._line = Turns(clock, timeout, baudrate)
         self._settling: IDelayedCall | None = None
 
     def _make(self) -> Connection:
-        line = Turns(self._clock, self._answer_timeout, self._baudrate)
-        return _SerialConnection(self, self._clock, self._answer_timeout, RtuFraming(), line)
+        return _SerialConnection(self, self._clock, self._answer_timeout, RtuFraming(), self._line)
 
     def connected(self, protocol: ModbusClientProtocol) -> None:
         self._settling = self._clock.callLater(SETTLED, self.heard)

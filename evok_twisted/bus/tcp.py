@@ -46,10 +46,8 @@ class TcpBus(ModbusBus):
         framer: Literal["socket", "rtu"] = "socket",
     ) -> None:
         super().__init__(name, endpoint, clock, timeout=timeout, write_timeout=write_timeout)
-        self._pipeline = pipeline
-        self._framer = framer
+        self._framing = SocketFraming if framer == "socket" else RtuFraming
+        self._line = Pipeline(pipeline) if framer == "socket" else Turns(clock, timeout)
 
     def _make(self) -> Connection:
-        if self._framer == "rtu":
-            return Connection(self, self._clock, self.timeout, RtuFraming(), Turns(self._clock, self.timeout))
-        return Connection(self, self._clock, self.timeout, SocketFraming(), Pipeline(self._pipeline))
+        return Connection(self, self._clock, self.timeout, self._framing(), self._line)

@@ -36,7 +36,7 @@ class Options(usage.Options):
         "under its slave-id. They keep what is written to them and count their inputs. To develop without a PLC, let "
         "the configuration say hostname 127.0.0.1 and port 5020, and run both services on it: "
         "twistd --nodaemon evok-simulator --config PATH --alive, and twistd --nodaemon evok --config PATH. "
-        "For MODBUSRTU buses, let it say port /tmp/evok-serial, and add --serial /tmp/evok-serial. "
+        "For MODBUSRTU buses, let it say port /tmp/evok-serial, and add --pty /tmp/evok-serial. "
         "A configuration that cannot be used is exit status 78, after every error of it is printed."
     )
     optParameters = [
@@ -58,12 +58,21 @@ class Options(usage.Options):
             "serial",
             "s",
             None,
-            "The serial device to serve the MODBUSRTU buses on; where there is none, one is made (a pseudo-terminal), "
-            "to be the port of the bus.",
+            "The serial device to serve the MODBUSRTU buses on; it may come and go.",
+        ],
+        [
+            "pty",
+            None,
+            None,
+            "A serial device to make (a pseudo-terminal), to serve the MODBUSRTU buses on: what is their port, then.",
         ],
     ]
     optFlags = [["alive", "a", "Let inputs switch and analog inputs wander, a few each second."]]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles(), "serial": usage.CompleteFiles()})
+
+    def postOptions(self) -> None:
+        if self["serial"] is not None and self["pty"] is not None:
+            raise usage.UsageError("--serial and --pty: one line is enough")
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -77,13 +86,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config = cfg.load(Path(options["config"]), shipped_definitions(), problems) or cfg.Config()
     service = MultiService()
     factories: list[SimulatorFactory] = []
-    for option, buses in _by_option(config).items():
+    for option, buses in _by_option(config, options).items():
         if options[option] is None:
             for bus in buses:
                 problems.warning("evok-simulator", f"comm_channels.{bus.name}", f"not simulated without --{option}")
             continue
-        factory = SimulatorFactory if option == "port" else RtuSimulatorFactory
-        factories.append(factory(_boards(buses, problems)))
+        made = SimulatorFactory if option == "port" else RtuSimulatorFactory
+        factories.append(made(_boards(buses, problems)))
         served = _serving(option, options[option], buses, factories[-1], reactor, problems)
         if served is not None:
             served.setServiceParent(service)
@@ -97,17 +106,15 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     set_level(config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
-    boards: list[SimulatedBoard] = []
-    for each in factories:
-        for unit, board in sorted(each.units.items()):
-            _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
-            boards.append(board)
+    boards = [item for factory in factories for item in sorted(factory.units.items())]
+    for unit, board in boards:
+        _log.info("simulating unit {unit}: model {model}", unit=unit, model=board.definition.model)
     if options["alive"]:
-        Life(boards, reactor).setServiceParent(service)
+        Life((board for _, board in boards), reactor).setServiceParent(service)
     return service
 
 
-def _by_option(config: cfg.Config) -> dict[str, list[cfg.Bus]]:
+def _by_option(config: cfg.Config, options: Options) -> dict[str, list[cfg.Bus]]:
     """The Modbus buses that have devices, by the option that says where they are simulated."""
     found: dict[str, list[cfg.Bus]] = {}
     for bus in config.buses:
@@ -115,7 +122,7 @@ def _by_option(config: cfg.Config) -> dict[str, list[cfg.Bus]]:
         if bus.boards and isinstance(settings, cfg.ModbusTcpSettings):
             found.setdefault("port" if settings.framer == "socket" else "rtu-port", []).append(bus)
         elif bus.boards and isinstance(settings, cfg.ModbusRtuSettings):
-            found.setdefault("serial", []).append(bus)
+            found.setdefault("pty" if options["serial"] is None else "serial", []).append(bus)
     return found
 
 
@@ -128,13 +135,12 @@ def _serving(
         endpoint = described(where, reactor, f"--{option}", problems)
         what = "Modbus TCP" if option == "port" else "Modbus RTU over TCP"
         return None if endpoint is None else Port(endpoint, factory, what + " at {where}")
-    path = Path(where)
-    if not path.exists() and path.parent.is_dir():
-        return Terminal(path, factory, reactor)
-    if not path.is_char_device():
-        problems.error(
-            "--serial", "", f"got {where!r}, expected a serial device, or a path in a directory for a new one"
-        )
+    if option == "pty":
+        path = Path(where)
+        left_over = path.is_symlink() and path.resolve().parent == Path("/dev/pts")
+        if path.parent.is_dir() and (left_over or not path.exists()):
+            return Terminal(path, factory, reactor)
+        problems.error("--pty", "", f"got {where!r}, expected a path in a directory, at which there is nothing")
         return None
     port = SerialSettings(where, settings.baudrate, settings.parity, settings.stopbits)
     service = _Reopening(SerialEndpoint(port, reactor), factory, clock=reactor)

@@ -247,6 +247,21 @@ def test_a_silent_unit_costs_the_others_one_timeout_and_then_rests(rig):
     assert held(again) == (7,)
 
 
+def test_a_unit_that_rests_does_not_hold_up_one_that_is_asked_later(rig):
+    lost = rig.bus.read(1, Block(0, 1))
+    rig.sent()
+    rig.wait(0.53)
+    assert held(lost) is Timeout
+    resting = rig.bus.read(1, Block(0, 1))
+    rig.protocol.dataReceived(b"\x00")
+    other = rig.bus.read(2, Block(0, 1))
+    rig.wait(SILENCE + 0.002)
+    rig.answer(5)
+    assert held(other) == (5,)
+    rig.lose()
+    assert held(resting) is Offline
+
+
 def test_writes_to_one_unit_keep_their_order_though_it_rests(rig):
     lost = rig.bus.read(1, Block(0, 1))
     rig.sent()
@@ -299,6 +314,40 @@ def test_a_serial_server_from_which_nothing_comes_is_connected_anew():
         rig.bus.read(1, Block(0, 1)).addErrback(lambda _: None)
         rig.wait(1.1)
     assert rig.port.disconnecting
+
+
+def test_an_answer_that_comes_through_the_next_connection_is_not_taken_for_that_to_the_next_request():
+    rig = Rig(tunnel).open().prove()
+    write = rig.bus.write(1, WriteCoil(0, 1), rig.clock.seconds() + 1)
+    asked = rig.sent()
+    rig.wait(0.51)
+    assert held(write) is Timeout
+    assert rig.port.disconnecting
+    rig.lose()
+    rig.wait(0.15)
+    rig.open()
+    read, again = rig.bus.read(2, Block(0, 1)), rig.bus.write(1, WriteCoil(0, 1), rig.clock.seconds() + 1)
+    rig.answer(5)
+    assert held(read) == (5,)
+    rig.receive(asked)
+    assert (held(again), rig.sent()) == ("waits", b"")
+    rig.wait(0.51)
+    rig.receive(rig.sent())
+    assert held(again) is None
+
+
+def test_a_unit_whose_answer_was_lost_with_the_connection_rests_too():
+    rig = Rig(tunnel).open()
+    lost = rig.bus.read(1, Block(0, 1))
+    rig.lose()
+    assert held(lost) is Offline
+    rig.wait(0.15)
+    rig.open()
+    read = rig.bus.read(1, Block(9, 1))
+    assert rig.sent() == b""
+    rig.wait(0.5)
+    rig.answer(5)
+    assert held(read) == (5,)
 
 
 # writes

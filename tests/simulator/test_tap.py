@@ -7,6 +7,7 @@ import os
 import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python import usage
 
 from evok_twisted.simulator.rtu import RtuSimulatorFactory
 from evok_twisted.simulator.tap import Options, makeService
@@ -211,7 +212,7 @@ def units(factory):
 
 
 def test_serial_buses_are_served_on_a_device_that_is_made_for_them(start, reactor, tmp_path, log):
-    service = start(SERIAL, "--serial", str(tmp_path / "tty"))
+    service = start(SERIAL, "--pty", str(tmp_path / "tty"))
     assert (tmp_path / "tty").is_char_device()
     (end,) = reactor.getReaders()
     assert units(end._protocol._factory) == {1: "00"}
@@ -226,7 +227,7 @@ def test_buses_with_rtu_frames_over_tcp_are_served_on_a_port_of_their_own(start,
     assert reactor.listening_on == [("127.0.0.1", 5021)]
     assert isinstance(reactor.factory, RtuSimulatorFactory)
     assert units(reactor.factory) == {1: "IAQ"}
-    assert any("comm_channels.A" in text and "--serial" in text for text in log.texts("warn"))
+    assert any("comm_channels.A" in text and "--pty" in text for text in log.texts("warn"))
 
 
 def test_serial_buses_are_served_on_a_device_that_is_there(start, reactor, tmp_path):
@@ -253,11 +254,16 @@ def test_a_device_that_cannot_be_opened_is_said_once(start, reactor, log):
 
 
 @pytest.mark.parametrize("path", ["config.yaml", "none/tty", "."])
-def test_a_path_that_can_be_no_serial_device_is_refused(make, capsys, tmp_path, path):
-    assert "--serial" in refusal(make, capsys, SERIAL, "--serial", str(tmp_path / path))
+def test_where_no_serial_device_can_be_made_is_refused(make, capsys, tmp_path, path):
+    assert "--pty" in refusal(make, capsys, SERIAL, "--pty", str(tmp_path / path))
+
+
+def test_a_device_is_either_there_or_made():
+    with pytest.raises(usage.UsageError, match="--pty"):
+        Options().parseOptions(["--serial", "/dev/ttyUSB0", "--pty", "/tmp/tty"])
 
 
 def test_a_configuration_whose_buses_have_no_option_each_is_refused(make, capsys):
     printed = refusal(make, capsys, SERIAL)
-    assert "--serial" in printed
+    assert "--pty" in printed
     assert "--rtu-port" in printed
