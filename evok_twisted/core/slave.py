@@ -132,7 +132,7 @@ class Slave:
         """It answered."""
         self.info.answered = self._clock.seconds()
         self.silent = 0
-        if not self.online:
+        if not self.online and self.bus.online:  # otherwise that was of a round which the end of the bus cut short
             self._turn(True, "")
 
     def failed(self, error: BaseException | None) -> None:

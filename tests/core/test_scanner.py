@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Block
-from evok_twisted.errors import BadAnswer, Refused, Timeout
+from evok_twisted.errors import BadAnswer, Offline, Refused, Timeout
 
 FAST = Block(0, 2, 1)
 #: What a slave is asked for to find out whether it is there.
@@ -425,3 +425,18 @@ def test_reads_that_fail_at_the_same_time_count_once(rig):
     while rig.bus.asked:
         rig.bus.answer(error=Timeout("no answer"))
     assert (rig.slave.silent, rig.slave.online) == (1, True)
+
+
+def test_a_round_that_the_end_of_the_bus_cuts_short_is_no_sign_of_life(rig):
+    rig.bus.answering = False
+    while len(rig.bus.asked) < 2:
+        rig.bus.answer_all()
+        ticks(rig, 1)
+    rig.bus.answer()
+    watched = []
+    rig.slave.watch(watched.append)
+    _, others = rig.bus.asked.pop()
+    rig.bus.turn(False)
+    others.errback(Offline("the connection was lost"))
+    assert watched == [False]
+    assert not rig.slave.online
