@@ -27,9 +27,11 @@ from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
+from evok_twisted.options import Options as BaseOptions
 from evok_twisted.ports import Port, described
 from evok_twisted.settings import Problem, Problems
 from evok_twisted.simulator import demo
+from evok_twisted.systemd import Systemd
 from evok_twisted.unit import Unit
 
 DEFAULT_CONFIG = "/etc/evok"
@@ -43,9 +45,10 @@ CHECK_FAILED = 1
 _log = Logger()
 
 
-class Options(usage.Options):
+class Options(BaseOptions):
     """What ``twistd evok`` takes on the command line."""
 
+    command = "twistd evok"
     synopsis = "[options]"
     longdesc = (
         "Serves the inputs and outputs of Unipi PLCs, extension modules and other Modbus boards to WebSocket clients. "
@@ -120,6 +123,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         Port(endpoint, door, scheme + "://{where}/ws").setServiceParent(service)
     if webhooks is not None:
         webhooks.setServiceParent(service)
+    Systemd(lambda: unit.health.status, lambda: not any(one.stuck for one in unit.scanners), reactor).setServiceParent(
+        service
+    )
     reactor.callWhenRunning(_stop_on_signals, reactor)
     if simulation is not None:
         simulation.setServiceParent(service)
@@ -143,6 +149,7 @@ def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
     factory = ConnectionFactory(
         unit.registry,
         unit.commands,
+        unit.health,
         reactor,
         dialect=dialect or apis.dialect,
         all_filtered=apis.websocket.all_filtered,
@@ -156,7 +163,7 @@ def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
 
 def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) -> ApiSite:
     apis = unit.config.apis
-    children = resources(unit.registry, unit.commands, dialect or apis.dialect)
+    children = resources(unit.registry, unit.commands, unit.health, dialect or apis.dialect)
     if apis.websocket.enabled:
         children[b"ws"] = UpgradeResource(clients)
     origins = Origins(apis.allowed_origins)

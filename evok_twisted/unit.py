@@ -20,6 +20,7 @@ from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands, Writer
 from evok_twisted.core.events import Events
+from evok_twisted.core.health import Health
 from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
@@ -55,6 +56,7 @@ class Unit:
         self.sensor_writers: list[SensorWriter] = []
         self.registry = Registry()
         self.events = Events(reactor)
+        self.health = Health(reactor)
         self.reactor = reactor
         self._problems = problems
         self._writers: dict[str, Writer] = {}
@@ -101,11 +103,14 @@ class Unit:
 
     def _add_boards(self, bus: ModbusBus, config: cfg.Bus, modbus_type: str, modbus_spec: str) -> None:
         probes = Probes(self.reactor)
+        slaves = []
         for board in config.boards:
             scanner = self._add_board(bus, probes, board, modbus_type, modbus_spec)
             writer = SlaveWriter(scanner, self.events, self.reactor, limit=config.settings.max_waiting)
             self._writers[board.name] = writer
             self.writers.append(writer)
+            slaves.append(scanner.slave)
+        self.health.add(bus, f"MODBUS{modbus_type}", slaves)
 
     def _add_board(
         self, bus: ModbusBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str
@@ -134,6 +139,7 @@ class Unit:
         scanner = SensorScanner(server, bus, known, self.registry, self.events, clock, time.time)
         writer = SensorWriter(scanner, clock, power)
         self.buses.append(server)
+        self.health.add(server, "OWBUS")
         self.sensor_scanners.append(scanner)
         self.sensor_writers.append(writer)
         self._writers[name] = writer

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
+from evok_twisted.core.health import Health
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
@@ -134,6 +135,8 @@ class Rig:
         self.scanner = Scanner(self.slave, interval, self.events, clock, Probes(clock), periodic=periodic)
         self.writer = SlaveWriter(self.scanner, self.events, clock)
         self.commands = Commands(self.registry, self.events, {name: self.writer})
+        self.health = Health(clock)
+        self.health.add(self.bus, "FAKE", [self.slave])
 
     def start(self):
         """Scan until everything is known, and forget the changes of that."""
@@ -166,6 +169,7 @@ class TwoBoards:
         self.registry = Registry([*self.main.registry, *self.extension.registry])
         writers = {"1": self.main.writer, "2": self.extension.writer}
         self.commands = Commands(self.registry, self.main.events, writers)
+        self.health = self.main.health
 
 
 @implementer(ITCPTransport)

@@ -20,7 +20,7 @@ LAYERS = [
     ["config"],
     ["model"],
     ["core"],
-    ["bus", "api", "simulator", "ports"],
+    ["bus", "api", "simulator", "ports", "options", "systemd"],
     ["unit"],
     ["tap"],
     ["plugin"],

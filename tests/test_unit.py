@@ -91,7 +91,9 @@ class Together:
         self.unit = Unit(cfg.Config(buses=buses), reactor, Problems())
         self.power = []
         self.unit.events.subscribe(self._changed)
-        self.service = EvokService(self.unit, ConnectionFactory(self.unit.registry, self.unit.commands, reactor))
+        self.service = EvokService(
+            self.unit, ConnectionFactory(self.unit.registry, self.unit.commands, self.unit.health, reactor)
+        )
         self.service.startService()
 
     def _changed(self, changes):

@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, model="00", rig=None):
         self.rig = rig or Rig(Clock(), model).start()
-        tree = resources(self.rig.registry, self.rig.commands, "classic")
+        tree = resources(self.rig.registry, self.rig.commands, self.rig.health, "classic")
         self.site = ApiSite(Root(tree), self.rig.clock)
 
     def send(self, method, path, body=b"", **headers):

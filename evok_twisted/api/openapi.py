@@ -15,6 +15,7 @@ from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.dialects import FIELDS, schema
 from evok_twisted.api.http import JsonResource, Operation, json, our_version, schema_of
+from evok_twisted.core.health import Report
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError
 from evok_twisted.model.kinds import DIALECTS, names
@@ -135,7 +136,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
     outcomes = {"type": "array", "items": {"anyOf": [state, schema_of("Failure")]}}
     return {
         **types,
-        **_components([BulkRequest]),
+        **_components([BulkRequest, Report]),
         "State": {"anyOf": unique},
         "Success": _object(success={"const": True}, result=state),
         "Failure": _failure(error.__name__ for error in _subclasses(EvokError)),

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from evok_twisted.api.dialects import fragment, listing
 from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
 from evok_twisted.core.commands import Commands
+from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
 from evok_twisted.logs import Logger
@@ -49,6 +50,7 @@ class Session:
         self,
         registry: Registry,
         commands: Commands,
+        health: Health,
         dialect: Dialect,
         *,
         all_filtered: bool,
@@ -58,6 +60,7 @@ class Session:
     ) -> None:
         self._registry = registry
         self._commands = commands
+        self._health = health
         self._dialect = dialect
         self._all_filtered = all_filtered
         self._send = send
@@ -126,6 +129,13 @@ class Session:
         else:
             self._send(listing((device,), self._dialect))
 
+    def _tell_health(self, message: Mapping[str, Any]) -> None:
+        report = _encode(self._health.report())
+        if "id" in message:
+            self._succeed(message["id"], report)
+        else:
+            self._send(b"[%b]" % report)
+
     def _set(self, message: Mapping[str, Any]) -> None:
         done = self._commands.set(*_target(message), _parameters(message), self._dialect)
         done.addCallback(self._was_set, message)
@@ -146,6 +156,7 @@ class Session:
         "filter": _choose,
         "set": _set,
         "full": _full,
+        "health": _tell_health,
     }
 
 

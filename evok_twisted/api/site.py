@@ -11,12 +11,13 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
-from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json, our_version
+from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json, our_version, schema_of
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
 from evok_twisted.core.commands import Commands
+from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
 from evok_twisted.model.kinds import Dialect
 
@@ -41,7 +42,29 @@ class Root(JsonResource):
         return json(request, msgspec.json.encode(about))
 
 
-def resources(registry: Registry, commands: Commands, dialect: Dialect) -> dict[bytes, IResource]:
+class HealthResource(JsonResource):
+    """``/health``: 200 while everything that is configured works, else 503 and why."""
+
+    paths = {
+        "": {
+            b"GET": Operation(
+                "How the service is: each bus, each board, and what is wrong",
+                schema_of("Report"),
+                also={503: "Something does not work: reasons says what"},
+            )
+        }
+    }
+
+    def __init__(self, health: Health) -> None:
+        super().__init__()
+        self._health = health
+
+    def get(self, request: Request) -> bytes:
+        report = self._health.report()
+        return json(request, msgspec.json.encode(report), 200 if report.healthy else 503)
+
+
+def resources(registry: Registry, commands: Commands, health: Health, dialect: Dialect) -> dict[bytes, IResource]:
     """What is served under each path, but for the WebSocket.
 
     :param dialect: of whoever chooses none.
@@ -52,6 +75,7 @@ def resources(registry: Registry, commands: Commands, dialect: Dialect) -> dict[
         b"json": rest,
         b"bulk": Bulk(registry, commands, dialect),
         b"rpc": Rpc(registry, commands, dialect),
+        b"health": HealthResource(health),
         b"version": Version(),
     }
     tree[b"openapi.json"] = OpenApi(tree, registry)

@@ -19,6 +19,7 @@ from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Allowance
 from evok_twisted.api.session import Session
 from evok_twisted.core.commands import Commands
+from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
@@ -203,6 +204,7 @@ class ConnectionFactory(WebSocketServerFactory):
         self,
         registry: Registry,
         commands: Commands,
+        health: Health,
         reactor: IReactorTime,
         *,
         dialect: Dialect = "classic",
@@ -218,6 +220,7 @@ class ConnectionFactory(WebSocketServerFactory):
         self.connections: dict[Connection, None] = {}
         self._registry = registry
         self._commands = commands
+        self._health = health
         self._all_filtered = all_filtered
         self.setProtocolOptions(
             maxConnections=max_clients,
@@ -241,6 +244,7 @@ class ConnectionFactory(WebSocketServerFactory):
         return Session(
             self._registry,
             self._commands,
+            self._health,
             connection.evok_dialect,
             all_filtered=self._all_filtered,
             send=connection.evok_send,

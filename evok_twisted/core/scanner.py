@@ -43,6 +43,8 @@ class Scanner:
     probe_timeout = 0.1
     #: every how many-th probe waits as long as any request: some slaves are slow
     patient = 4
+    #: seconds that a tick may take, with every request waiting for its answer as long as it may
+    longest_tick = 30.0
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Scanner:
         self._explored: set[Block] = set()
         self._probing = False
         self._next_probe = 0.0
+        self._ticked = clock.seconds()
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         slave.bus.watch(self._bus_turned)
@@ -85,6 +88,11 @@ class Scanner:
         if self._loop.running:
             self._loop.stop()
         self._probes.stop()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the scan stands still, for longer than any answer can take: that would be a bug."""
+        return self._loop.running and self._clock.seconds() - self._ticked > self._interval + self.longest_tick
 
     def read_soon(self, blocks: Iterable[Block]) -> None:
         """Read ``blocks`` now, ahead of the next tick."""
@@ -104,6 +112,7 @@ class Scanner:
 
     def _tick(self) -> Deferred[None] | None:
         ticks, self._ticks = self._ticks, self._ticks + 1
+        self._ticked = self._clock.seconds()
         if not self.slave.bus.online:
             return None
         if not self.slave.online:

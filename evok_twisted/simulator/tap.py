@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
 from evok_twisted.logs import Logger, QuietLogger, set_level
+from evok_twisted.options import Options as BaseOptions
 from evok_twisted.ports import Port, described
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems
@@ -27,9 +28,10 @@ from evok_twisted.simulator.server import SimulatorFactory
 _log = Logger()
 
 
-class Options(usage.Options):
+class Options(BaseOptions):
     """What ``twistd evok-simulator`` takes on the command line."""
 
+    command = "twistd evok-simulator"
     synopsis = "[options]"
     longdesc = (
         "Serves boards that do not exist: every board of every MODBUSTCP bus in the configuration, on one port, each "

@@ -41,7 +41,7 @@ def test_it_is_openapi_3_1(document):
 
 def test_every_path_that_is_served_is_in_it_with_every_method(document):
     rig = Rig(Clock())
-    tree = resources(rig.registry, rig.commands, "classic")
+    tree = resources(rig.registry, rig.commands, rig.health, "classic")
     served = {
         "/".join(["", prefix.decode(), *([template] if template else [])]): {
             *(method.decode().lower() for method in operations),

@@ -27,7 +27,7 @@ def rig():
 @pytest.fixture
 def ask(rig):
     def ask(origin, *allowed, host="plc:8080", method="POST", path="/rest/led/1_01", extra="", body="value=1"):
-        factory = ConnectionFactory(rig.registry, rig.commands, rig.clock)
+        factory = ConnectionFactory(rig.registry, rig.commands, rig.health, rig.clock)
         children = {b"rest": Rest(rig.registry, rig.commands, "classic"), b"ws": UpgradeResource(factory)}
         channel = ApiSite(Root(children), rig.clock, Origins(allowed)).buildProtocol(None)
         transport = Transport()

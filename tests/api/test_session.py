@@ -24,6 +24,7 @@ class Talk:
         self.session = Session(
             self.rig.registry,
             self.rig.commands,
+            self.rig.health,
             dialect,
             all_filtered=all_filtered,
             send=self.sent.append,
@@ -265,3 +266,11 @@ def test_whatever_is_said_a_reply_comes_exactly_where_there_is_an_id(messages):
             assert len(replies) == 1
         elif not is_id:
             assert replies == []
+
+
+def test_health_is_told_with_and_without_an_id(talk):
+    ((report,),) = talk.say({"cmd": "health"})
+    assert (report["healthy"], report["status"]) == (True, "1 of 1 boards online")
+    (reply,) = talk.say({"cmd": "health", "id": 1})
+    assert reply["success"]
+    assert reply["result"]["buses"][0]["slaves"][0]["circuit"] == "1"

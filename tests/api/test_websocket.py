@@ -22,7 +22,7 @@ class Browser:
 
     def __init__(self, rig, clock, **options):
         self.rig, self.clock = rig, clock
-        self.factory = ConnectionFactory(rig.registry, rig.commands, clock, **options)
+        self.factory = ConnectionFactory(rig.registry, rig.commands, rig.health, clock, **options)
         rig.events.subscribe(self.factory.hub.publish)
         self.site = ApiSite(Root({b"ws": UpgradeResource(self.factory)}), clock)
         self.connect()

@@ -440,3 +440,16 @@ def test_a_round_that_the_end_of_the_bus_cuts_short_is_no_sign_of_life(rig):
     others.errback(Offline("the connection was lost"))
     assert watched == [False]
     assert not rig.slave.online
+
+
+def test_a_scan_that_stands_still_is_noticed(rig):
+    rig.clock.advance(25)
+    assert not rig.scanner.stuck
+    rig.bus.answering = False
+    ticks(rig, 1)
+    rig.clock.advance(Scanner.longest_tick - 1)
+    assert not rig.scanner.stuck
+    rig.clock.advance(2)
+    assert rig.scanner.stuck  # an answer that neither comes nor times out is a bug of the bus
+    rig.scanner.stop()
+    assert not rig.scanner.stuck

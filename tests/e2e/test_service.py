@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import requests
 import websocket
 
 
@@ -177,3 +178,43 @@ def test_its_timers_do_not_depend_on_the_time_of_day():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "True True\n"
+
+
+@pytest.mark.parametrize("arguments", [["--bogus"], ["--dialect", "latin"], ["--config"], ["extra"]])
+def test_a_command_line_that_cannot_be_understood_is_exit_status_2(run, arguments):
+    done = run("evok", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("twistd evok: ")
+    assert "twistd evok --help lists the options" in done.stderr
+
+
+def test_health_tells_of_a_server_that_is_gone_and_of_its_return(twistd, simulator, config):
+    def health():
+        response = requests.get(service.url.replace("ws://", "http://").replace("/ws", "/health"), timeout=5)
+        return response.status_code, response.json()
+
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for("listening")
+    assert health()[0] == 503
+    assert health()[1]["reasons"] == ["bus LOCAL is down"]
+    simulator()
+    service.wait_for(r"slave xS11 .* answers")
+    service.wait_for(r"slave 1 .* answers")
+    status, report = health()
+    assert (status, report["healthy"], report["status"]) == (200, True, "2 of 2 boards online")
+    assert [slave["circuit"] for slave in report["buses"][0]["slaves"]] == ["1", "xS11"]
+
+
+def test_systemd_is_told(twistd, config, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        service = twistd("evok", "--config", config, "--port", "0")
+        assert manager.recv(1000) == b"READY=1\nSTATUS=0 of 2 boards online, bus LOCAL is down"
+        assert manager.recv(1000) == b"WATCHDOG=1"
+        assert service.stop(signal.SIGTERM) == 0
+        told = []
+        while "STOPPING=1" not in told:
+            told += manager.recv(1000).decode().split("\n")

@@ -1,0 +1,108 @@
+"""How the service is: what works and what does not, for people, for monitors, and for systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import NamedTuple, Protocol
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.core.slave import Slave
+
+
+class Watched(Protocol):
+    """A bus, as far as it matters here."""
+
+    name: str
+
+    @property
+    def online(self) -> bool:
+        """Whether it can be reached."""
+
+
+class SlaveHealth(msgspec.Struct, frozen=True):
+    """``last_comm`` is in seconds, as that of the state of a ``modbus_slave``."""
+
+    circuit: str
+    slave_id: int
+    online: bool
+    last_comm: float
+    errors: int
+    timeouts: int
+
+
+class BusHealth(msgspec.Struct, frozen=True):
+    """``type`` is as in the configuration."""
+
+    bus: str
+    type: str
+    online: bool
+    slaves: tuple[SlaveHealth, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """``uptime`` is in seconds; ``reasons`` says in words why the service is not healthy."""
+
+    healthy: bool
+    reasons: tuple[str, ...]
+    status: str
+    version: str
+    uptime: float
+    buses: tuple[BusHealth, ...]
+
+
+class _Part(NamedTuple):
+    bus: Watched
+    type: str
+    slaves: tuple[Slave, ...]
+
+
+class Health:
+    """Knows every bus and slave that the configuration asks for; all of them work, or the service is not healthy."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._begun = clock.seconds()
+        self._parts: list[_Part] = []
+        self._version = version("evok-twisted")
+
+    def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = ()) -> None:
+        """Mind ``bus`` and what is on it.
+
+        :param kind: its type, as in the configuration.
+        """
+        self._parts.append(_Part(bus, kind, tuple(slaves)))
+
+    @property
+    def status(self) -> str:
+        """In a few words."""
+        slaves = [slave for part in self._parts for slave in part.slaves]
+        if not self._parts:
+            return "no hardware is configured"
+        words = [f"{sum(slave.online for slave in slaves)} of {len(slaves)} boards online"] if slaves else []
+        words += [f"bus {part.bus.name} is down" for part in self._parts if not part.bus.online]
+        return ", ".join(words) or "all buses online"
+
+    def report(self) -> Report:
+        """Everything, as it is now."""
+        reasons = tuple(self._reasons())
+        buses = tuple(
+            BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)))
+            for part in self._parts
+        )
+        uptime = round(self._clock.seconds() - self._begun, 3)
+        return Report(not reasons, reasons, self.status, self._version, uptime, buses)
+
+    def _reasons(self) -> Iterator[str]:
+        for part in self._parts:
+            if not part.bus.online:
+                yield f"bus {part.bus.name} is down"
+            else:
+                yield from (f"{slave!r} does not answer" for slave in part.slaves if not slave.online)
+
+
+def _slave(slave: Slave) -> SlaveHealth:
+    state = slave.info.current
+    return SlaveHealth(slave.name, slave.unit, slave.online, state.last_comm, state.errors, state.timeouts)

@@ -1,0 +1,27 @@
+"""What the commands of this package have in common on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from twisted.python import usage
+
+#: Exit status for a command line that cannot be understood.
+BAD_USAGE = 2
+
+
+class Options(usage.Options):
+    """Ends with exit status 2 where twistd, for what stands behind the name of a plugin, would end with 1.
+
+    :cvar command: how the command is called, for its errors.
+    """
+
+    command = "twistd"
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            print(f"{self.command}: {error}; {self.command} --help lists the options", file=sys.stderr)
+            raise SystemExit(BAD_USAGE) from None
