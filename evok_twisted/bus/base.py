@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from evok_twisted.bus.framing import Framing, ModbusPDU
 from evok_twisted.bus.line import Line
-from evok_twisted.bus.modbus import ModbusClientProtocol
+from evok_twisted.bus.modbus import ModbusClientProtocol, Request
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline
 from evok_twisted.logs import Logger, QuietLogger
@@ -69,13 +69,20 @@ class ModbusBus(ABC):
         self._up: bool | None = None
         self._since = clock.seconds()
         self._lasted = 0.0
+        self._retry = retry
+        #: attempts since the last answer; ClientService begins anew with every connection, of use or not
+        self._fruitless = 0
         #: keeps the connection up while it runs
         self.service = _ClientService(
             _Reporting(endpoint, self._not_connected),
             _Factory.forProtocol(self._make),
-            retryPolicy=retry,
+            retryPolicy=self._delay,
             clock=clock,
         )
+
+    def _delay(self, _: int) -> float:
+        self._fruitless += 1
+        return self._retry(self._fruitless)
 
     @abstractmethod
     def _make(self) -> ModbusClientProtocol:
@@ -138,6 +145,7 @@ class ModbusBus(ABC):
 
     def heard(self) -> None:
         """There was an answer: only now it is known that the connection is of use."""
+        self._fruitless = 0
         if self._up is not True:
             self._turn(True)
             self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
@@ -147,7 +155,7 @@ class ModbusBus(ABC):
             self._turn(False)
             self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
 
-    def lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+    def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
         """A connection is gone."""
         if self._protocol is not protocol:
             return
@@ -158,7 +166,7 @@ class ModbusBus(ABC):
                 "{bus!r} lost its connection after {lasted:.1f} s: {why}",
                 bus=self,
                 lasted=self._lasted,
-                why=reason.getErrorMessage(),
+                why=why,
             )
         self._tell()
 
@@ -182,12 +190,12 @@ class Connection(ModbusClientProtocol):
         super().connectionMade()
         self._bus.connected(self)
 
-    def dataReceived(self, data: bytes) -> None:
+    def _answered(self, request: Request, pdu: ModbusPDU | None) -> None:
         self._bus.heard()
-        super().dataReceived(data)
+        super()._answered(request, pdu)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self._bus.lost(self, reason)
+        self._bus.lost(self, self.given_up or reason.getErrorMessage())
         super().connectionLost(reason)
 
 

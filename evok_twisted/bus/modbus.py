@@ -26,7 +26,9 @@ from evok_twisted.errors import BadAnswer, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
 
-class _Request:
+class Request:
+    """A request on its way, and who waits for its answer."""
+
     __slots__ = ("answer", "due", "pdu", "sent", "timeout")
 
     def __init__(self, pdu: ModbusPDU, timeout: float) -> None:
@@ -64,13 +66,15 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._framing = framing
         self._line = line
         self._transaction = 0
-        self._writes: deque[_Request] = deque()
-        self._reads: deque[_Request] = deque()
-        self._in_flight: dict[int, _Request] = {}  # by transaction, the oldest first
+        self._writes: deque[Request] = deque()
+        self._reads: deque[Request] = deque()
+        self._in_flight: dict[int, Request] = {}  # by transaction, the oldest first
         self._watch: IDelayedCall | None = None
         self._pause: IDelayedCall | None = None
         self._silent = 0
         self._heard = 0.0
+        #: why the connection was dropped, if it was we who did
+        self.given_up = ""
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
@@ -79,7 +83,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def execute(self, no_response_expected: bool, request: ModbusPDU) -> Deferred[ModbusPDU]:
         """Queue a request; pymodbus's mixin comes through here."""
-        queued = _Request(request, self._timeout)
+        queued = Request(request, self._timeout)
         if not self.connected:
             queued.answer.errback(Offline("not connected"))
             return queued.answer
@@ -129,7 +133,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         if self._watch is None:
             self._watch_first()
 
-    def _next(self) -> _Request | None:
+    def _next(self) -> Request | None:
         """Take the first request that may be sent now; where the line says that it must wait, come back then."""
         soonest: float | None = None
         for queue in (self._writes, self._reads):
@@ -192,7 +196,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             self._pump()
             self._watch_first()
 
-    def _hopeless(self, late: list[_Request]) -> str:
+    def _hopeless(self, late: list[Request]) -> str:
         """Why nothing is to be hoped of the connection after ``late`` had no answer; empty while something is."""
         self._silent += 1
         if any(request.pdu.function_code in WRITES and (request.sent or 0.0) >= self._heard for request in late):
@@ -203,7 +207,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         return "the server is silent" if self._silent >= self.patience else ""
 
     def _give_up(self, why: str) -> None:
-        self._log.debug("dropping the connection: {why}", why=why)
+        self.given_up = why
         self._fail_all(f"the connection was dropped: {why}")
         cast(ITCPTransport, self.transport).abortConnection()
 
@@ -220,13 +224,12 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 del self._in_flight[transaction]
                 self._answered(request, pdu)
         except BadAnswer as error:
-            self._log.warn("unusable answer: {error}", error=error)
-            self._give_up(str(error))
+            self._give_up(f"unusable answer: {error}")
         else:
             if self.connected:
                 self._pump()
 
-    def _answered(self, request: _Request, pdu: ModbusPDU | None) -> None:
+    def _answered(self, request: Request, pdu: ModbusPDU | None) -> None:
         try:
             check(request.pdu, pdu)
         except BadAnswer as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.python.failure import Failure
 
 from evok_twisted.bus.base import Connection, ModbusBus, retry_delay
 from evok_twisted.bus.framing import RtuFraming
@@ -55,10 +54,10 @@ class RtuBus(ModbusBus):
         self._settling = self._clock.callLater(SETTLED, self.heard)
         super().connected(protocol)
 
-    def lost(self, protocol: ModbusClientProtocol, reason: Failure) -> None:
+    def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
         if self._settling is not None and self._settling.active():
             self._settling.cancel()
-        super().lost(protocol, reason)
+        super().lost(protocol, why)
 
 
 class _SerialConnection(Connection):

@@ -78,17 +78,49 @@ def test_while_offline_requests_fail_at_once(bus):
     assert error(bus.write(1, WriteCoil(0, 1), 10.0)) is Offline
 
 
+def answer_a_read(bus, protocol, transport):
+    bus.read(1, Block(0, 1))
+    protocol.dataReceived(transport.value()[:4] + bytes([0, 5, 1, 3, 2, 0, 7]))
+
+
 def test_it_connects_again_and_tells_begin_and_end(bus, endpoint, clock, log):
-    protocol, _ = endpoint.succeed()
-    protocol.dataReceived(b"")
+    protocol, transport = endpoint.succeed()
+    answer_a_read(bus, protocol, transport)
     protocol.connectionLost(Failure(ConnectionError("cut")))
     assert not bus.online
     clock.advance(0.2)
-    endpoint.succeed()[0].dataReceived(b"")
+    answer_a_read(bus, *endpoint.succeed())
     assert bus.online
     assert bus.turns == [True, False, True]
     assert [text for text in log.texts("warn") if "lost its connection" in text and "cut" in text] != []
     assert len([text for text in log.texts("info") if "is connected" in text]) == 2
+
+
+def test_connections_that_are_of_no_use_are_made_less_and_less_often(bus, endpoint, clock, log):
+    waits = []
+    for _ in range(9):
+        protocol, _ = endpoint.succeed()
+        protocol.dataReceived(b"no Modbus at all")
+        protocol.connectionLost(Failure(ConnectionError("aborted")))
+        begun = clock.seconds()
+        while not endpoint.attempts:
+            clock.advance(0.05)
+        waits.append(round(clock.seconds() - begun, 1))
+    assert waits[:6] == sorted(waits[:6])
+    assert waits[-1] in (3.0, 3.1)
+    (told,) = log.texts("warn")
+    assert "unusable answer: no Modbus frame" in told
+
+
+def test_an_answer_makes_connecting_again_quick_again(bus, endpoint, clock):
+    for _ in range(9):
+        endpoint.succeed()[0].connectionLost(Failure(ConnectionError("cut")))
+        clock.advance(3)
+    protocol, transport = endpoint.succeed()
+    answer_a_read(bus, protocol, transport)
+    protocol.connectionLost(Failure(ConnectionError("cut")))
+    clock.advance(0.2)
+    assert len(endpoint.attempts) == 1
 
 
 def test_what_was_pending_when_the_connection_went_has_failed(bus, endpoint):

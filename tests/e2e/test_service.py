@@ -218,3 +218,70 @@ def test_systemd_is_told(twistd, config, tmp_path, monkeypatch):
         told = []
         while "STOPPING=1" not in told:
             told += manager.recv(1000).decode().split("\n")
+
+
+def test_the_end_of_the_service_is_told_to_its_clients_and_does_not_wait_for_a_server_that_hangs(
+    twistd, simulator, config
+):
+    board = simulator()
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"slave xS11 .* answers")
+    ws = websocket.create_connection(service.url, timeout=5)
+    board.process.send_signal(signal.SIGSTOP)  # it takes what is sent, and does nothing
+    ws.send(json.dumps({"cmd": "set", "dev": "relay", "circuit": "xS11_01", "value": 1, "id": 1}))
+    begun = time.monotonic()
+    status = service.stop(signal.SIGTERM)
+    board.process.send_signal(signal.SIGCONT)
+    assert status == 0
+    assert time.monotonic() - begun < 4  # three seconds, and what a busy machine adds
+    replies, code = [], None
+    while code is None:
+        opcode, data = ws.recv_data()
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            code = int.from_bytes(data[:2], "big")
+        else:
+            replies += [message for message in [json.loads(data)] if isinstance(message, dict)]
+    assert code == 1001
+    assert [reply["error"]["code"] in ("timeout", "offline") for reply in replies] == [True]
+
+
+def test_a_client_that_does_not_read_gets_the_latest_states_once_it_does(twistd, simulator, config, port):
+    """Defect 7 of Evok: it grows the server's memory without limit."""
+    simulator()
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"slave xS11 .* answers")
+    stalled = websocket.create_connection(
+        service.url, timeout=10, sockopt=((socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),)
+    )
+    reading = websocket.create_connection(service.url, timeout=5)
+    for n in range(500):
+        stalled.send(json.dumps({"cmd": "all", "id": n}))  # more answers, of 20 KiB each, than the system keeps for it
+
+    def resident():
+        with open(f"/proc/{service.process.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * 4  # KiB
+
+    def count(first, seconds):
+        """Set a counter again and again; the last that it was set to."""
+        until, n = time.monotonic() + seconds, first
+        while time.monotonic() < until:
+            begun = time.monotonic()
+            assert ask(reading, n, cmd="set", dev="input", circuit="xS11_02", counter=n)["result"]["counter"] == n
+            delays.append(time.monotonic() - begun)
+            n += 1
+        return n - 1
+
+    delays = []
+    last = count(1, 3.0)  # until it is stalled, for it may ask 200 times a second
+    before = resident()
+    last = count(last + 1, 1.0)
+    assert resident() - before < 1024
+    assert sorted(delays)[len(delays) // 2] < 0.1
+    told = []
+    while not told or told[-1] != last:
+        message = json.loads(stalled.recv())
+        if isinstance(message, list):
+            told += [one["counter"] for one in message if (one["dev"], one["circuit"]) == ("input", "xS11_02")]
+    assert len(told) < last
+    stalled.close()
+    reading.close()
