@@ -67,7 +67,8 @@ class AliasStore:
         self._table = AliasTable(registry.aliases)
         self._lock = DeferredLock()
         self._unsaved = False
-        self._failing = False
+        #: since when saving fails
+        self._failing: float | None = None
         self._call: IDelayedCall | None = None
         registry.add(self._table)
 
@@ -162,16 +163,16 @@ class AliasStore:
             await self._in_thread(lambda: write_file(file, text))
         except OSError as error:
             self._unsaved = True
-            if not self._failing:
-                self._failing = True
+            if self._failing is None:
+                self._failing = self._clock.seconds()
                 message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
                 self._log.error(message, file=file, why=error.strerror)
             if self._call is None:
                 self._save_after(RETRY_DELAY)
             raise NotSaved(f"aliases cannot be saved to {file}: {error.strerror}") from error
-        if self._failing:
-            self._failing = False
-            self._log.info("aliases are saved to {file} again", file=file)
+        if self._failing is not None:
+            lasted, self._failing = self._clock.seconds() - self._failing, None
+            self._log.info("aliases are saved to {file} again, after {lasted:.1f} s", file=file, lasted=lasted)
 
     async def stop(self) -> None:
         """Save what is not saved yet."""

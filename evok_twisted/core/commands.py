@@ -60,7 +60,8 @@ class Commands:
         self._registry = registry
         self._events = events
         self._writers = writers
-        self._failing: set[Device] = set()
+        #: since when commands to a device fail at the hardware
+        self._failing: dict[Device, float] = {}
 
     def set(
         self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
@@ -155,10 +156,10 @@ class Commands:
     def _tell(self, device: Device, error: EvokError | None) -> None:
         """Log when commands to a device begin to fail at the hardware, and when they work again."""
         if error is None and device in self._failing:
-            self._failing.discard(device)
-            self._log.info("{device!r}: commands work again", device=device)
+            lasted = self._events.clock.seconds() - self._failing.pop(device)
+            self._log.info("{device!r}: commands work again, after {lasted:.1f} s", device=device, lasted=lasted)
         elif isinstance(error, Refused | Timeout | BadAnswer | Offline) and device not in self._failing:
-            self._failing.add(device)
+            self._failing[device] = self._events.clock.seconds()
             self._log.warn("{device!r}: a command failed: {error}", device=device, error=error)
 
 

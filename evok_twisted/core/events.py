@@ -27,12 +27,15 @@ Subscriber = Callable[[ChangeSet], None]
 
 
 class Events:
-    """Hands every ``ChangeSet`` to every subscriber, in the order in which they came."""
+    """Hands every ``ChangeSet`` to every subscriber, in the order in which they came.
+
+    :ivar clock: what their times are of.
+    """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        self.clock = clock
         self._subscribers: list[Subscriber] = []
         self._published = 0
 
@@ -52,7 +55,7 @@ class Events:
         if not changed:
             return
         self._published += 1
-        changes = ChangeSet(self._published, self._clock.seconds(), changed)
+        changes = ChangeSet(self._published, self.clock.seconds(), changed)
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(changes)

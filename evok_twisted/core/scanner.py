@@ -65,8 +65,10 @@ class Scanner:
         self._ticks = 0
         #: blocks to be read whether due or not
         self._dirty: set[Block] = set(slave.blocks)
-        #: blocks that are refused, and why
-        self._refused: dict[Block, str] = {}
+        #: blocks that are refused, why, and since when
+        self._refused: dict[Block, tuple[str, float]] = {}
+        #: blocks that are not answered while others are
+        self._overdue: dict[Block, _Overdue] = {}
         #: blocks that are being explored, and are not read meanwhile
         self._explored: set[Block] = set()
         self._probing = False
@@ -130,9 +132,13 @@ class Scanner:
             ]
         else:
             due = [block for block in blocks if block in self._dirty]
-        if self._explored:
-            due = [block for block in due if block not in self._explored]
+        if self._explored or self._overdue:
+            due = [block for block in due if block not in self._explored and self._may_be_asked(block)]
         return self._poll(due) if due else None
+
+    def _may_be_asked(self, block: Block) -> bool:
+        overdue = self._overdue.get(block)
+        return overdue is None or self._clock.seconds() >= overdue.next_time
 
     def _ask_whether_back(self) -> None:
         """Probe the slave when it is its turn, if it is time to."""
@@ -192,8 +198,11 @@ class Scanner:
     def _answered(self, words: tuple[int, ...], poll: _Poll, block: Block, writes: int) -> None:
         poll.heard = True
         if block in self._refused:
-            del self._refused[block]
-            self._log.info("{slave!r} reads {block!s} again", slave=self.slave, block=block)
+            lasted = self._clock.seconds() - self._refused.pop(block)[1]
+            message = "{slave!r} reads {block!s} again, after {lasted:.1f} s"
+            self._log.info(message, slave=self.slave, block=block, lasted=lasted)
+        if block in self._overdue:
+            self._answered_again(block, self._overdue.pop(block))
         if self.slave.acknowledged(block) != writes:
             self._dirty.add(block)  # read before a write was acknowledged, it would show the old value again
             return
@@ -208,6 +217,7 @@ class Scanner:
         self.slave.failed(error)
         if not isinstance(error, Refused):
             poll.why = str(error)
+            poll.failed.append(block)
             self._dirty.add(block)
             return
         poll.heard = True
@@ -234,9 +244,26 @@ class Scanner:
         self._explored.discard(block)
         self._dirty.add(block)
 
+    def _put_off(self, block: Block, why: str) -> None:
+        overdue = self._overdue.setdefault(block, _Overdue(self._clock.seconds()))
+        overdue.count += 1
+        backoff = self._interval * 2 ** min(overdue.count, 16)
+        if overdue.count > 1:  # once is made up for on the next tick
+            overdue.next_time = self._clock.seconds() + min(backoff, self.slowest_probe)
+        if overdue.count == self.slave.patience:
+            message = "{slave!r} answers, but not when asked for {block!s}: {why}"
+            self._log.warn(message, slave=self.slave, block=block, why=why)
+
+    def _answered_again(self, block: Block, overdue: _Overdue) -> None:
+        if overdue.count >= self.slave.patience:
+            lasted = self._clock.seconds() - overdue.since
+            message = "{slave!r} answers for {block!s} again, after {lasted:.1f} s"
+            self._log.info(message, slave=self.slave, block=block, lasted=lasted)
+
     def _tell_refused(self, block: Block, why: str) -> None:
-        if self._refused.get(block) != why:
-            self._refused[block] = why
+        told, since = self._refused.get(block, ("", self._clock.seconds()))
+        if told != why:
+            self._refused[block] = why, since
             self._log.error("{slave!r} refuses to read {block!s}: {why}", slave=self.slave, block=block, why=why)
 
     def _one_less(self, bug: Failure | None, poll: _Poll) -> None:
@@ -254,19 +281,33 @@ class Scanner:
     def _finish(self, poll: _Poll) -> None:
         if poll.heard:
             self.slave.heard()
+            for block in poll.failed:
+                self._put_off(block, poll.why)
         else:
             self._miss(poll.why, poll.begun)
         self._events.publish(poll.changed)
 
 
+class _Overdue:
+    """A block that is not answered while others of its slave are: the rounds must not wait for it every time."""
+
+    __slots__ = ("count", "next_time", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.count = 0
+        self.next_time = since
+
+
 class _Poll:
     """One round of questions, until the last is answered."""
 
-    __slots__ = ("begun", "changed", "done", "heard", "missing", "why")
+    __slots__ = ("begun", "changed", "done", "failed", "heard", "missing", "why")
 
     def __init__(self, missing: int, begun: float) -> None:
         self.missing = missing
         self.begun = begun
+        self.failed: list[Block] = []
         self.heard = False
         self.why = ""
         self.changed: dict[Device, None] = {}

@@ -52,10 +52,11 @@ class _Job:
 class _Running:
     """A pulse between its two writes."""
 
-    __slots__ = ("call", "failed", "value")
+    __slots__ = ("call", "end", "failed", "value")
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: int, end: float) -> None:
         self.value = value
+        self.end = end
         self.call: IDelayedCall | None = None
         self.failed = False
 
@@ -250,7 +251,8 @@ class SlaveWriter:
             self._events.publish(changed)
             self._scanner.read_soon(slave.blocks_of(writes))
         if jobs[0].pulse is not None and jobs[0].pulse.failed:
-            self._log.info("{device!r}: the pulse ended, late", device=jobs[0].device)
+            late = self._clock.seconds() - jobs[0].pulse.end
+            self._log.info("{device!r}: the pulse ended, {late:.1f} s late", device=jobs[0].device, late=late)
 
     def _in_doubt(self, plans: Mapping[Device, Plan]) -> None:
         """The first write may have happened: where a pulse would only put back what was, it does so in any case."""
@@ -270,7 +272,7 @@ class SlaveWriter:
             self._start_pulse(device, pulse)
 
     def _start_pulse(self, device: Device, pulse: Pulse) -> None:
-        running = self._pulses[device] = _Running(pulse.value)
+        running = self._pulses[device] = _Running(pulse.value, self._clock.seconds() + pulse.seconds)
         running.call = self._clock.callLater(pulse.seconds, self._end_pulse, device, running)
 
     def _end_pulse(self, device: Device, running: _Running) -> None:

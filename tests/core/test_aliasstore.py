@@ -161,7 +161,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file(unit, file, monkeypatch, lo
     monkeypatch.undo()
     unit.rig.clock.advance(RETRY_DELAY)
     assert Unit(file).alias("led", "1_01") == "new"
-    assert f"aliases are saved to {file} again" in log.texts("info")
+    assert f"aliases are saved to {file} again, after {RETRY_DELAY:.1f} s" in log.texts("info")
 
 
 def test_whoever_has_them_saved_is_told_that_it_failed(tmp_path, log):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import Rig
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from evok_twisted.core.scanner import Scanner
@@ -258,7 +258,7 @@ def test_a_slave_that_comes_back_without_the_fault_is_read_whole_and_that_is_tol
     ticks(rig, 10)
     assert rig.slave.blocks == rig.slave._defined
     assert rig.device("di", "1_01").state.value == 0
-    assert log.texts("info")[-1].endswith("reads holding registers 1000 to 1031 again")
+    assert "reads holding registers 1000 to 1031 again, after " in log.texts("info")[-1]
 
 
 def test_a_refusal_for_another_reason_is_told_once_and_nothing_is_explored(rig, log):
@@ -269,7 +269,7 @@ def test_a_refusal_for_another_reason_is_told_once_and_nothing_is_explored(rig, 
     assert len(log.texts("error")) == len(rig.slave.blocks)
     rig.bus.refusing = None
     ticks(rig, 20)
-    assert len([text for text in log.texts("info") if text.endswith("again")]) == len(rig.slave.blocks)
+    assert len([text for text in log.texts("info") if " again, after " in text]) == len(rig.slave.blocks)
 
 
 # A slave that does not answer
@@ -453,3 +453,34 @@ def test_a_scan_that_stands_still_is_noticed(rig):
     assert rig.scanner.stuck  # an answer that neither comes nor times out is a bug of the bus
     rig.scanner.stop()
     assert not rig.scanner.stuck
+
+
+def test_a_block_that_is_not_answered_does_not_hold_up_the_others(rig, log):
+    deaf = next(block for block in rig.slave.blocks if block.start == 1000)
+    read = rig.bus.read
+    asked = []
+
+    def without_an_answer(unit, block, timeout=None):
+        if block != deaf:
+            return read(unit, block, timeout)
+        asked.append(rig.clock.seconds())
+        never = Deferred()
+        rig.clock.callLater(1.0, never.errback, Timeout("no answer within 1 s"))
+        return never
+
+    rig.bus.read = without_an_answer
+    rig.bus.read_log.clear()
+    ticks(rig, 50 * 60)
+    assert rig.slave.online
+    assert rig.bus.read_log.count(FAST) > 50 * 60 * 0.7
+    assert max(later - sooner for sooner, later in zip(asked, asked[1:], strict=False)) <= 5.1
+    told = [text for text in log.texts("warn") if "1000 to 1031" in text]
+    assert told == [
+        "slave 1 (unit 1 on FAKE) answers, but not when asked for holding registers 1000 to 1031: no answer within 1 s"
+    ]
+    rig.bus.read = read
+    ticks(rig, 300)
+    assert "answers for holding registers 1000 to 1031 again, after " in log.texts("info")[-1]
+    rig.bus.words[1010] = 9
+    ticks(rig, 10)
+    assert rig.device("di", "1_01").state.debounce == 9
