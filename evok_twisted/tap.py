@@ -103,7 +103,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             problems.warning("--demo", "", "serves a simulated unit and needs no configuration")
     unit = Unit(config or cfg.Config(), reactor, problems)
     endpoints = list(_endpoints(unit.config.apis, options["ports"], reactor, problems))
-    webhooks = _webhooks(unit, options["dialect"], reactor, problems)
+    webhooks = _webhooks(unit, options, reactor, problems)
     if options["check"]:
         _check(unit, problems)
     if problems.fatal:
@@ -179,18 +179,18 @@ def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) ->
     )
 
 
-def _webhooks(unit: Unit, dialect: Any, reactor: Any, problems: Problems) -> IService | None:
+def _webhooks(unit: Unit, options: Options, reactor: Any, problems: Problems) -> IService | None:
     apis = unit.config.apis
     if not apis.webhook.enabled:
         return None
-    dialect = dialect or apis.dialect
+    dialect, file, key = options["dialect"] or apis.dialect, options["config"], "apis.webhook.device_mask"
     try:
         wanted, unknown = parse_filter(apis.webhook.device_mask or EVERYTHING, dialect)
     except EvokError as error:
-        problems.error("config", "apis.webhook.device_mask", str(error))
+        problems.error(file, key, str(error))
         return None
     if unknown:
-        problems.warning("config", "apis.webhook.device_mask", f"unknown kinds, ignored: {', '.join(unknown)}")
+        problems.warning(file, key, f"unknown kinds, ignored: {', '.join(unknown)}")
     return webhook.make(apis.webhook, wanted, dialect, unit.events, reactor)
 
 

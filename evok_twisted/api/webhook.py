@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
@@ -146,6 +146,12 @@ class Webhooks(Service):
         return Deferred.fromCoroutine(self._stop())
 
 
+class _Quiet(_HTTP11ClientFactory):
+    """Does not tell of every connection."""
+
+    noisy = False
+
+
 class ReceiverError(Exception):
     """A receiver's answer is no success."""
 
@@ -201,6 +207,7 @@ def sender(agent: IAgent, reactor: Any) -> Send:
 def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, reactor: Any) -> Webhooks:
     """The webhooks of a configuration."""
     pool = HTTPConnectionPool(reactor)
+    pool._factory = _Quiet
     # https is verified against the system's certificates, the host's name included
     send = sender(Agent(reactor, connectTimeout=TIMEOUT, pool=pool), reactor)
     hooks = [Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events) for url in apis.address]

@@ -153,10 +153,11 @@ def hooked(config, address, **options):
 def test_a_webhook_is_told_of_changes(unit, config, receiver):
     server = receiver()
     hooked(config, [f"http://127.0.0.1:{server.server_port}/hook"])
-    base, _ = unit()
+    base, service = unit()
     wait_until(lambda: server.told)  # the boards were read
     requests.post(f"{base}/rest/relay/xS11_03", data={"value": 1}, timeout=5).raise_for_status()
     wait_until(lambda: any(one["circuit"] == "xS11_03" and one["value"] == 1 for one in server.told[-1]))
+    assert [line for line in service.lines if "HTTP11" in line] == []
     assert {one["dev"] for told in server.told for one in told} == {"relay"}
 
 
@@ -207,3 +208,13 @@ def test_a_receiver_whose_certificate_nobody_vouches_for_is_told_nothing(unit, c
     _, service = unit()
     service.wait_for(r"webhook https://localhost:\d+/ fails: .*certificate verify failed")
     assert server.told == []
+
+
+@pytest.mark.parametrize(("mask", "level", "status"), [(["lamp"], "error", 78), (["relay", "lamp"], "warning", None)])
+def test_a_mask_of_unknown_kinds_is_told_with_its_place(run, twistd, config, mask, level, status):
+    hooked(config, "http://127.0.0.1:9/", device_mask=mask)
+    checked = run("evok", "--config", config, "--check")
+    assert f"{level}: {config}: apis.webhook.device_mask: " in checked.stderr
+    assert checked.returncode == (1 if status else 0)
+    if status:
+        assert run("evok", "--config", config).returncode == status
