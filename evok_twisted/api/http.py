@@ -110,6 +110,17 @@ def refused(request: Request, error: EvokError) -> bytes:
     return json(request, failure_of(error), error.status)
 
 
+def options(request: Request, methods: Iterable[bytes]) -> bytes:
+    """Answer OPTIONS, which may be asked of any path, with what it takes."""
+    request.setResponseCode(204)
+    allowed = b", ".join(methods)
+    request.setHeader(b"allow", allowed)
+    if request.getHeader(b"origin") is not None:  # a browser asks before it posts JSON from a page of another port
+        request.setHeader(b"access-control-allow-methods", allowed)
+        request.setHeader(b"access-control-allow-headers", b"Content-Type")
+    return b""
+
+
 def path_of(request: Request) -> list[str]:
     """What follows the path of the resource, without a trailing slash."""
     path = [part.decode(errors="replace") for part in request.postpath or ()]
@@ -221,13 +232,10 @@ class JsonResource(Resource):
         return failed(request, "EvokError", "something went wrong in the service; its log says more", 500)
 
     def _options(self, request: Request) -> bytes:
-        request.setResponseCode(204)
-        allowed = b", ".join(self.allowed(request))
-        request.setHeader(b"allow", allowed)
-        if request.getHeader(b"origin") is not None:  # a browser asks before it posts JSON from a page of another port
-            request.setHeader(b"access-control-allow-methods", allowed)
-            request.setHeader(b"access-control-allow-headers", b"Content-Type")
-        return b""
+        try:
+            return options(request, self.allowed(request))
+        except NotFound:
+            return options(request, (b"OPTIONS",))
 
     def _not_allowed(self, request: Request) -> bytes:
         allowed = b", ".join(self.allowed(request))
@@ -286,4 +294,6 @@ class Nowhere(Resource):
         self._paths = paths
 
     def render(self, request: Request) -> bytes:
+        if request.method == b"OPTIONS":
+            return options(request, (b"OPTIONS",))
         return refused(request, NotFound(f"there is nothing here; there is {', '.join(self._paths)}"))

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import DEFAULT, Filter
+from evok_twisted.api.http import options
 from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Allowance
 from evok_twisted.api.session import Session
@@ -257,6 +258,8 @@ class UpgradeResource(WebSocketResource):
     """Where HTTP requests become WebSocket connections."""
 
     def render(self, request: Request) -> Any:
+        if request.method == b"OPTIONS":
+            return options(request, (b"GET", b"OPTIONS"))
         channel: Any = request.channel
         if channel.transport is not None:
             # the connection was born on an HTTP channel, whose idle timeout must not close it later and whose place

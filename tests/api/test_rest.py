@@ -247,3 +247,12 @@ def test_a_value_that_is_no_number_is_null_in_every_list(client):
     client.rig.clock.pump([0.02] * 10)
     assert b"NaN" not in client.get("/rest/all").body
     assert client.get("/rest/ai/1_01/value").json == {"value": None}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/rest", "/rest/led", "/rest/lamp/9", "/bulk/more", "/version", "/rpc/"]
+)
+def test_options_of_anything_is_a_204(client, path):
+    answer = client.send("OPTIONS", path).received
+    assert (answer.status, answer.body) == (204, b"")
+    assert "OPTIONS" in answer.headers["allow"]

@@ -400,3 +400,8 @@ def test_an_answer_of_more_than_64_kib_arrives_whole(browser):
     (answer,) = browser.messages()
     assert answer["id"] == given
     assert len(answer["result"]) == len(list(browser.rig.registry))
+
+
+def test_options_of_the_websocket_is_a_204(browser):
+    browser.send(b"OPTIONS /ws HTTP/1.1\r\nHost: plc\r\n\r\n")
+    assert browser.transport.value().startswith(b"HTTP/1.1 204 ")
