@@ -33,7 +33,7 @@ class Method(NamedTuple):
     :ivar takes: names of the parameters after ``circuit``.
     :ivar sets: for a set, the parameter of the set that each of ``takes`` is; what is there besides is set as it is.
     :ivar answers: fields of the state object; one is answered bare, several as a list. A field that the state does
-        not show in the client's dialect is left out.
+        not show in the client's dialect is left out; but the value, which some sensors have not, keeps its place.
     """
 
     name: str
@@ -170,7 +170,7 @@ class Rpc(Front):
         else:
             device = self._registry.find(method.name, circuit, dialect)
         state = state_object(device, dialect)
-        fields = [state[field] for field in method.answers if field in state]
+        fields = [state.get(field) for field in method.answers if field in (*state, "value")]
         return fields[0] if len(fields) == 1 else fields
 
 

@@ -91,6 +91,21 @@ def test_the_rpc_programs_of_the_documentation(base):
     assert rpc(base, "relay_set", "9_09", 1)["error"]["code"] == -32602
 
 
+def test_sensors_and_their_bus_have_rpc_methods_too(base):
+    wait_until(lambda: len(rpc(base, "owbus_list", "OWFS")["result"]) == 3)
+    assert rpc(base, "owbus_get", "OWFS")["result"] == [60, 3]
+    assert rpc(base, "owbus_set", "OWFS", 30)["result"] == 30
+    assert rpc(base, "owbus_scan", "OWFS")["result"] is False  # it is done, and done once
+    for circuit in rpc(base, "owbus_list", "OWFS")["result"]:
+        value, lost, when, interval = rpc(base, "sensor_get", circuit)["result"]
+        assert (lost, interval) == (False, 3)
+        assert abs(when - time.time()) < 30
+        assert rpc(base, "sensor_get_value", circuit)["result"] == value or circuit.startswith("28")
+        assert (value is None) == circuit.startswith("26")  # a battery monitor measures several things
+        assert rpc(base, "sensor_set", circuit, 5)["result"] == 5
+    assert rpc(base, "sensor_set", circuit, -5)["error"]["code"] == -32602
+
+
 def test_an_alias_survives_the_end_of_the_service_and_the_loss_of_power(unit, tmp_path):
     base, service = unit()
     requests.post(f"{base}/rest/relay/xS11_01", data={"alias": "door"}, timeout=5).raise_for_status()
