@@ -173,6 +173,7 @@ def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) ->
         Root(children),
         reactor,
         origins,
+        access_log=apis.access_log,
         max_body=apis.max_body_size,
         max_header=apis.max_header_size,
         idle=apis.idle_timeout,

@@ -19,6 +19,7 @@ from evok_twisted.api.rpc import Rpc
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
+from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import Dialect
 
 
@@ -103,13 +104,16 @@ class _Channel(HTTPChannel):
 
 
 class ApiSite(Site):
-    """Serves the resources; requests are not logged, which alone would cost a tenth of a small answer.
+    """Serves the resources.
 
+    :param access_log: whether every request is logged, which alone costs a tenth of a small answer.
     :param origins: which web pages may talk to us; by default those of our own host.
     :param max_body: bytes that the body of a request may have.
     :param max_header: bytes that the headers of a request may have.
     :param idle: seconds after which a connection on which nothing happens is closed.
     """
+
+    _log = Logger()
 
     protocol = _Channel  # type: ignore[assignment]  # Twisted's own chooses between HTTP/1.1 and 2
 
@@ -122,14 +126,21 @@ class ApiSite(Site):
         reactor: IReactorTime,
         origins: Origins | None = None,
         *,
+        access_log: bool = False,
         max_body: int = 1 << 20,
         max_header: int = 16384,
         idle: float = 60,
     ) -> None:
         super().__init__(root, timeout=idle, reactor=reactor, requestFactory=BoundedRequest)
         self.origins = Origins() if origins is None else origins
+        self._access_log = access_log
         self.max_body = max_body
         self.max_header = max_header
 
-    def log(self, request: object) -> None:
-        """No access log."""
+    def log(self, request: Request) -> None:  # type: ignore[override]
+        """Tell of a request that was answered, where that is wanted."""
+        if self._access_log:
+            method, uri = request.method.decode(errors="replace"), request.uri.decode(errors="replace")
+            peer = request.getClientAddress()
+            message = "{peer} {method} {uri} {code}"
+            self._log.info(message, peer=getattr(peer, "host", peer), method=method, uri=uri, code=request.code)

@@ -113,6 +113,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     def _pump(self) -> None:
         assert self.transport is not None
+        hurried = False
         while (self._writes or self._reads) and self._line.free(len(self._in_flight)):
             request = self._next()
             if request is None:
@@ -130,7 +131,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             request.due = request.sent + request.timeout + self._line.sent(len(frame), self._framing.awaited)
             self._in_flight[self._transaction] = request
             self.transport.write(frame)
-        if self._watch is None:
+            hurried = hurried or request.timeout < self._timeout
+        if self._watch is None or hurried:
             self._watch_first()
 
     def _next(self) -> Request | None:

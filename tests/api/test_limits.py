@@ -130,6 +130,14 @@ def test_a_connection_on_which_nothing_happens_is_closed(begun):
     assert transport.disconnecting
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_requests_are_logged_where_that_is_wanted(log, wanted):
+    ask(b"GET /version?x=1 HTTP/1.1\r\nHost: plc\r\n\r\n", access_log=wanted)
+    assert [text for text in log.texts("info") if "/version?x=1" in text] == (
+        ["192.168.1.1 GET /version?x=1 200"] if wanted else []
+    )
+
+
 # Rates
 
 

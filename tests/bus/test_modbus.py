@@ -360,3 +360,44 @@ def test_what_was_lost_with_the_connection_says_whether_it_was_sent():
     sent, waiting = (server.protocol.write_coil(n, True, device_id=1) for n in (0, 1))
     server.lose()
     assert (held(sent).sent, held(waiting).sent) == (True, False)
+
+
+def test_a_request_may_have_less_time_than_others():
+    server = Server()
+    usual = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
+    server.protocol.hurry(hurried, 0.1)
+    server.clock.advance(0.1)
+    error = held(hurried)
+    assert (type(error), str(error)) == (Timeout, "no answer within 0.1 s")
+    assert held(usual) is None
+    server.clock.advance(0.9)
+    assert type(held(usual)) is Timeout
+
+
+def test_a_request_that_waits_for_its_turn_has_its_own_time_from_when_it_is_sent():
+    server = Server(pipeline=1)
+    first = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
+    server.protocol.hurry(hurried, 0.1)
+    server.clock.advance(0.5)
+    assert held(hurried) is None
+    server.send(answer(server.requests()[0], 7))
+    assert words(first) == [7]
+    server.clock.advance(0.09)
+    assert held(hurried) is None
+    server.clock.advance(0.01)
+    assert type(held(hurried)) is Timeout
+
+
+def test_a_request_in_a_hurry_that_is_answered_in_time_leaves_no_timer_that_hurries_others():
+    server = Server()
+    usual = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
+    server.protocol.hurry(hurried, 0.1)
+    first, second = server.requests()
+    server.send(answer(second, 8))
+    assert words(hurried) == [8]
+    server.clock.advance(0.5)
+    server.send(answer(first, 9))
+    assert words(usual) == [9]
