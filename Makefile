@@ -1,5 +1,6 @@
-# make run: the demo; make test: everything; make lint; make bench: how fast it is here; make deb: the Debian package,
-# in the directory above; make lock: the libraries that go into it, at their newest versions
+# make run: the demo; make test: everything; make lint; make bench: how fast it is here; make fuzz: nonsense from every
+# side for ten minutes (FUZZ_SECONDS and FUZZ_SEED choose otherwise); make deb: the Debian package, in the directory
+# above; make lock: the libraries that go into it, at their newest versions
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 
 SOURCES := setup.py pyproject.toml debian/changelog $(shell find evok_twisted twisted conf -name '*.py' -o -name '*.yaml')
 
-.PHONY: run test lint bench deb lock clean
+.PHONY: run test lint fuzz bench deb lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/twistd --nodaemon --pidfile= evok --demo
@@ -22,6 +23,11 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: export FUZZ_SECONDS ?= 600
+fuzz: export FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/test-installed
+	$(BIN)/python -m pytest -q tests/fuzz
 
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/bench.py $(BENCH)

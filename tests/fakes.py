@@ -146,6 +146,11 @@ class Rig:
         self.bus.read_log.clear()
         return self
 
+    def start_for_ever(self):
+        """Scan, on a clock that nobody has to advance."""
+        self.scanner.start()
+        return self
+
     def device(self, name, circuit):
         return self.registry.find(name, circuit, "classic")
 
