@@ -23,7 +23,9 @@ Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
 Connections = Annotated[int, Meta(ge=1, description="a whole number of connections, 1 or more")]
 Waiting = Annotated[int, Meta(ge=1, description="a whole number of commands, 1 or more")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+\S*$", description="an http:// or https:// URL")]
+Url = Annotated[
+    str, Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="an http:// or https:// URL, without a password")
+]
 Interval = Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 

@@ -333,7 +333,7 @@ def test_webhooks_that_are_enabled_need_an_address(load):
     ]
 
 
-@pytest.mark.parametrize("address", ["ftp://host/", "host/path", "http://", "'http://a b'"])
+@pytest.mark.parametrize("address", ["ftp://host/", "host/path", "http://", "'http://a b'", "http://u:secret@host/"])
 def test_a_webhook_is_an_http_url(load, address):
     (error,) = load(f"apis: {{webhook: {{address: {address}}}}}").errors
     assert "expected an http:// or https:// URL" in error

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 from evok_twisted import config as cfg
 from evok_twisted.api.dialects import fragment
+from evok_twisted.core.commands import Assignment
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Timeout
 from evok_twisted.settings import Problems
@@ -287,3 +288,15 @@ async def test_garbage_from_a_server_is_told_once_and_the_others_go_on(build, lo
     await turn(2.5)
     assert len([text for text in log.texts("warn") if "bus A" in text or "unusable" in text]) <= 2
     assert (await house.set("B1_01", value=1)).state.value == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_sets_of_several_boards_whose_server_falls_silent_each_have_their_outcome(build, log):
+    house = build()
+    await house.known("A1", "A2", "B1")
+    house.servers["A"].mute.update((1, 2))
+    find = house.unit.registry.find
+    circuits = ("A1_01", "A2_01", "A1_03", "B1_01")
+    sets = [Assignment(find("relay", circuit, "classic"), {"value": 1}) for circuit in circuits]
+    outcomes = await house.unit.commands.set_all(sets)
+    assert [outcome and outcome.code in ("timeout", "offline") for outcome in outcomes] == [True, True, True, None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from twisted.web.server import Request
 
 from evok_twisted.api.dialects import fragment, listing
@@ -18,6 +19,11 @@ from evok_twisted.model.kinds import Dialect
 
 #: The status of an answer in which some succeeded and some failed at the hardware.
 MULTI_STATUS = 207
+
+#: Entries that each of the three lists may have, and circuits that all of them together may mean: what one request
+#: keeps the service busy with.
+MOST = 1000
+MOST_CIRCUITS = 4096
 
 Name = str | int
 
@@ -58,9 +64,9 @@ class GroupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BulkRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is POSTed: the assignments are done first, then the questions are answered."""
 
-    individual_assignments: list[IndividualAssignment] = []
-    group_assignments: list[GroupAssignment] = []
-    group_queries: list[GroupQuery] = []
+    individual_assignments: Annotated[list[IndividualAssignment], Meta(max_length=MOST)] = []
+    group_assignments: Annotated[list[GroupAssignment], Meta(max_length=MOST)] = []
+    group_queries: Annotated[list[GroupQuery], Meta(max_length=MOST)] = []
 
 
 _decoder = msgspec.json.Decoder(BulkRequest)
@@ -105,6 +111,9 @@ class Bulk(Front):
         for n, query in enumerate(asked.group_queries):
             with _at(f"group_queries[{n}]"):
                 queries.append(self._select(query.device_types, query, dialect))
+        meant = len(sets) + sum(map(len, queries))
+        if meant > MOST_CIRCUITS:
+            raise BadRequest(f"this is about {meant} circuits, expected at most {MOST_CIRCUITS} in one request")
         try:
             outcomes = await self._commands.set_all(sets)
         except EvokError as error:

@@ -133,6 +133,7 @@ class Operation(NamedTuple):
     :ivar answer: the JSON Schema of the answer; of an answer that is text, None.
     :ivar takes: the JSON Schema of what is POSTed.
     :ivar errors: what may be wrong besides what may be wrong with every request.
+    :ivar form: whether that may come as a form, too.
     :ivar also: other statuses of a success, each with what it means.
     """
 
@@ -141,6 +142,7 @@ class Operation(NamedTuple):
     takes: Mapping[str, Any] | None = None
     errors: tuple[type[EvokError], ...] = ()
     also: Mapping[int, str] = {}
+    form: bool = False
 
 
 #: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.

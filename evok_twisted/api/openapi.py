@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.dialects import FIELDS, schema
-from evok_twisted.api.http import JsonResource, Operation, json, our_version, schema_of
+from evok_twisted.api.http import Front, JsonResource, Operation, json, our_version, schema_of
 from evok_twisted.core.health import Report
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError
@@ -29,6 +29,7 @@ _ALWAYS: Mapping[int, str] = {
 }
 
 _JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
 
 
 class OpenApi(JsonResource):
@@ -56,7 +57,7 @@ def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, A
             for template, operations in resource.paths.items():
                 path = "/".join(["", prefix.decode(), *([template] if template else [])])
                 paths[path] = {
-                    "parameters": _parameters(path, registry),
+                    "parameters": _parameters(path, registry, chooses=isinstance(resource, Front)),
                     **{method.decode().lower(): _operation(one) for method, one in operations.items()},
                     "options": _operation(Operation("The methods that this path takes", None, also={204: "Allow"})),
                 }
@@ -72,7 +73,7 @@ def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, A
     }
 
 
-def _parameters(path: str, registry: Registry) -> list[dict[str, Any]]:
+def _parameters(path: str, registry: Registry, *, chooses: bool) -> list[dict[str, Any]]:
     circuits = list(dict.fromkeys(device.circuit for device in registry))
     known: dict[str, Any] = {
         "dev": {"enum": names()},
@@ -82,7 +83,7 @@ def _parameters(path: str, registry: Registry) -> list[dict[str, Any]]:
     found = [
         {"name": name, "in": "path", "required": True, "schema": known[name]} for name in re.findall(r"{(\w+)}", path)
     ]
-    return [*found, {"name": "dialect", "in": "query", "schema": {"enum": list(DIALECTS)}}]
+    return [*found, {"name": "dialect", "in": "query", "schema": {"enum": list(DIALECTS)}}] if chooses else found
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -101,7 +102,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         responses[str(status)] = {"description": " or ".join(found), "content": {_JSON: {"schema": _failure(found)}}}
     described: dict[str, Any] = {"summary": operation.summary, "responses": responses}
     if operation.takes is not None:
-        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": operation.takes}}}
+        kinds = (_JSON, *((_FORM,) if operation.form else ()))
+        content = {kind: {"schema": operation.takes} for kind in kinds}
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 

@@ -36,6 +36,7 @@ _SET = Operation(
     schema_of("Success"),
     schema_of("Parameters"),
     COMMAND_ERRORS,
+    form=True,
 )
 
 

@@ -183,9 +183,11 @@ def _checked(call: object) -> tuple[str, list[Any] | dict[str, Any]]:
         raise BadRequest(f"got {shown(call)}, expected an object with jsonrpc, method, params and id")
     if call.get("jsonrpc") != "2.0":
         raise BadRequest(f"jsonrpc: got {shown(call.get('jsonrpc'))}, expected '2.0'")
-    name, parameters = call.get("method"), call.get("params", [])
+    name, parameters = call.get("method"), call.get("params")
     if not isinstance(name, str):
         raise BadRequest(f"method: got {shown(name)}, expected the name of a method")
+    if parameters is None:
+        parameters = []  # not by the standard, but as some libraries have it
     if not isinstance(parameters, list | dict):
         raise BadRequest(f"params: got {shown(parameters)}, expected a list or an object")
     return name, parameters

@@ -183,12 +183,13 @@ class _PassedOver(Protocol):
 
 def sender(agent: IAgent, reactor: Any) -> Send:
     """How requests are done: an answer of status 200 to 299 is a success. Redirections are not followed."""
-    client = HTTPClient(agent)
 
     async def do(method: str, url: str, body: bytes | None) -> None:
         headers = Headers({"User-Agent": ["evok-twisted"]})
         if body is not None:
             headers.addRawHeader("Content-Type", "application/json")
+        client = HTTPClient(agent)  # a new one each time, for it keeps every cookie that it is given
+        client = HTTPClient(agent)  # a new one each time, for it keeps every cookie that it is given
         response = await client.request(
             method, url, data=body, headers=headers, unbuffered=True, allow_redirects=False, reactor=reactor
         )
@@ -210,7 +211,10 @@ def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, rea
     pool._factory = _Quiet
     # https is verified against the system's certificates, the host's name included
     send = sender(Agent(reactor, connectTimeout=TIMEOUT, pool=pool), reactor)
-    hooks = [Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events) for url in apis.address]
+    hooks = [
+        Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events)
+        for url in dict.fromkeys(apis.address)
+    ]
     return Webhooks(events, hooks, pool)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect, named
+from evok_twisted.model.kinds import named
 from evok_twisted.settings import load_yaml
 
 FILE = "aliases.yaml"
@@ -44,7 +45,7 @@ def alias_file(setting: str) -> Path | None:
     path = Path(setting)
     if not setting:
         return None
-    return path if path.suffix in (".yaml", ".yml") and not path.is_dir() else path / FILE
+    return path if path.suffix in (".yaml", ".yml") and not os.path.isdir(path) else path / FILE
 
 
 class AliasStore:
@@ -78,22 +79,26 @@ class AliasStore:
             if not _writable(self._file.parent):
                 message = "{file} cannot be written, aliases will be lost; apis.alias_file names another place"
                 self._log.warn(message, file=self._file)
-            for file in (self._file, self._file.with_name(EVOKS_FILE)):
-                if file.exists() and self._load(file):
-                    break
+            # Evok's only where there never was one of ours: its aliases may be of other circuits by now
+            file = self._file if os.path.exists(self._file) else self._file.with_name(EVOKS_FILE)
+            if os.path.exists(file):
+                self._load(file)
         self._registry.watch_aliases(self._changed)
+        if self._unsaved:
+            self._save_after(SAVE_DELAY)
 
-    def _load(self, file: Path) -> bool:
+    def _load(self, file: Path) -> None:
         try:
             entries = _read(file)
         except ConfigError as error:
             kept = self._put_aside(file)
             self._log.error("{file} {error}; its aliases are not used{kept}", file=file, error=error, kept=kept)
-            return False
+            self._unsaved = file == self._file
+            return
         wrong = 0
-        for alias, node, dialect in entries:
+        for alias, node in entries:
             try:
-                self._registry.restore(alias, _target(node, dialect))
+                self._registry.restore(alias, _target(node))
             except EvokError as error:
                 wrong += 1
                 self._log.error("{file}: {alias}: {error}; left out", file=file, alias=alias, error=error)
@@ -103,9 +108,7 @@ class AliasStore:
             self._log.info("aliases of devices that are not there (yet), kept: {names}", names=", ".join(absent))
         if wrong and file == self._file:
             self._log.error("{file} stays as it was{kept}", file=file, kept=self._put_aside(file))
-        if wrong or file != self._file:
-            self._changed()
-        return True
+        self._unsaved = bool(wrong) or file != self._file
 
     def _there(self, target: Target) -> bool:
         try:
@@ -115,13 +118,13 @@ class AliasStore:
         return True
 
     def _put_aside(self, file: Path) -> str:
-        """Rename a file that we would write over; how that came out, for the log."""
+        """Copy a file that we would write over; how that came out, for the log."""
         if file != self._file:
             return ""
-        numbers = (n for n in range(1, 1000) if not file.with_name(f"{file.name}.bad{n}").exists())
+        numbers = (n for n in range(1, 1000) if not os.path.exists(file.with_name(f"{file.name}.bad{n}")))
         aside = file.with_name(f"{file.name}.bad{next(numbers, 1000)}")
         try:
-            file.rename(aside)
+            shutil.copyfile(file, aside)  # and not renamed: until it is written anew, there is to be one
         except OSError as error:
             return f"; it could not be put aside: {error.strerror}"
         return f"; it is kept as {aside.name}"
@@ -135,11 +138,14 @@ class AliasStore:
     def _changed(self) -> None:
         self._unsaved = True
         self._events.publish((self._table,))
-        if self._file is not None and self._call is None:
+        if self._file is not None:
             self._save_after(SAVE_DELAY)
 
     def _save_after(self, seconds: float) -> None:
-        self._call = self._clock.callLater(seconds, self._save_in_time)
+        if self._call is None:
+            self._call = self._clock.callLater(seconds, self._save_in_time)
+        elif self._call.getTime() > self._clock.seconds() + seconds:
+            self._call.reset(seconds)
 
     def _save_in_time(self) -> None:
         self._call = None
@@ -167,8 +173,7 @@ class AliasStore:
                 self._failing = self._clock.seconds()
                 message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
                 self._log.error(message, file=file, why=error.strerror)
-            if self._call is None:
-                self._save_after(RETRY_DELAY)
+            self._save_after(RETRY_DELAY)
             raise NotSaved(f"aliases cannot be saved to {file}: {error.strerror}") from error
         if self._failing is not None:
             lasted, self._failing = self._clock.seconds() - self._failing, None
@@ -189,8 +194,8 @@ class AliasStore:
 
 
 def _writable(directory: Path) -> bool:
-    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
-    return os.access(existing, os.W_OK)
+    existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
+    return os.access(existing, os.W_OK, effective_ids=True)
 
 
 def write_file(file: Path, text: str) -> None:
@@ -226,8 +231,8 @@ def _written(aliases: Mapping[str, Target]) -> str:
     return text
 
 
-def _read(file: Path) -> Iterator[tuple[str, Any, Dialect]]:
-    """The entries of a file, and the dialect that their names of kinds are from.
+def _read(file: Path) -> Iterable[tuple[str, Any]]:
+    """The entries of a file.
 
     :raises ConfigError: it is none that we know.
     """
@@ -239,24 +244,28 @@ def _read(file: Path) -> Iterator[tuple[str, Any, Dialect]]:
         raise ConfigError(f"is of version {version!r:.40}, expected 1.0 or 2.0")
     if not isinstance(entries, dict):
         raise ConfigError("has no aliases in it, expected a mapping from alias to circuit and devtype")
-    dialect: Dialect = "classic" if version.startswith("1") else "v3"
-    return ((alias, node, dialect) for alias, node in entries.items())
+    return entries.items()
 
 
-def _target(node: Any, dialect: Dialect) -> Target:
-    """What an entry stands for.
+def _target(node: Any) -> Target:
+    """What an entry stands for; ``relay`` is any output, as in classic: the circuit tells which.
 
     :raises ConfigError: it has no circuit and kind.
     """
     circuit = node.get("circuit") if isinstance(node, dict) else None
     names = node.get("devtype") if isinstance(node, dict) else None
     names = [names] if isinstance(names, str) else names
-    if not isinstance(circuit, str) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(circuit, str) or not names or not all(map(_is_text, (circuit, *names))):
         raise ConfigError("expected a circuit and a devtype")
     kinds: dict[str, None] = {}
     for name in names:
         try:
-            kinds.update(dict.fromkeys(named(_NUMBERS.get(name, name), dialect)))
+            kinds.update(dict.fromkeys(named(_NUMBERS.get(name, name), "classic")))
         except UnknownDevice:
             kinds[name] = None
     return Target(tuple(kinds), circuit)
+
+
+def _is_text(value: object) -> bool:
+    """Whether ``value`` is text that can be shown: YAML can spell halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
 
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
@@ -118,13 +119,20 @@ class Commands:
         done: Any = await DeferredList([deferred for _, deferred in submitted], consumeErrors=True)
         for (n, _), (succeeded, result) in zip(submitted, done, strict=True):
             if not succeeded:
-                result.trap(EvokError)
-                outcomes[n] = result.value
+                outcomes[n] = self._error_of(result, sets[n].device)
                 if n in renamings:
                     renamings[n].undo()
             self._tell(sets[n].device, outcomes[n])
+        # what was given and taken back is told, too: somebody may have seen it
         self._events.publish(dict.fromkeys(sets[n].device for n, one in renamings.items() if one.renamed))
         return outcomes
+
+    def _error_of(self, failure: Failure, device: Device) -> EvokError:
+        """What went wrong; a bug must not hide what became of the other sets."""
+        if isinstance(failure.value, EvokError):
+            return failure.value
+        self._log.failure("set of {device!r}", failure, device=device)
+        return EvokError("something went wrong in the service; its log says more")
 
     def _check(self, one: Assignment) -> None:
         device, parameters, _ = one
@@ -173,16 +181,20 @@ class _Renaming:
         self._registry = registry
         self._device = device
         self._before = device.alias
+        kept = registry.kept(alias)
         self.renamed = registry.rename(device, alias)
+        self._kept = kept
         self._given = device.alias
 
     def undo(self) -> None:
         """Put the old one back, if nobody has given another meanwhile."""
         if self.renamed and self._device.alias == self._given:
-            self.renamed = False
             with suppress(Conflict):  # somebody has taken the old one meanwhile; then there is none
                 self._registry.rename(self._device, "")
                 self._registry.rename(self._device, self._before)
+            for kept, target in self._kept.items():
+                with suppress(Conflict):
+                    self._registry.restore(kept, target)
 
 
 @contextmanager

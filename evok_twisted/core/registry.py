@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
 from evok_twisted.model import aliases
+from evok_twisted.model.aliases import Target
 from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
@@ -22,7 +23,7 @@ class Registry:
         self._by_alias: dict[str, Device] = {}
         self._groups: dict[str, int | None] = {}
         #: aliases of devices that are not there (yet)
-        self._kept: dict[str, aliases.Target] = {}
+        self._kept: dict[str, Target] = {}
         self._watchers: list[Callable[[], None]] = []
         for device in devices:
             self.add(device)
@@ -135,7 +136,7 @@ class Registry:
             holder = self._by_alias.get(aliases.bare(alias))
             if holder not in (None, device):
                 raise Conflict(f"the alias {alias!r} is taken by {holder!r}")
-            if alias in self._circuits:
+            if {alias, aliases.bare(alias)} & self._circuits:
                 raise Conflict(f"{alias!r} is the name of a circuit and cannot be an alias")
         if device.alias:
             del self._by_alias[aliases.bare(device.alias)]
@@ -146,7 +147,7 @@ class Registry:
         self._tell()
         return True
 
-    def restore(self, alias: str, target: aliases.Target) -> None:
+    def restore(self, alias: str, target: Target) -> None:
         """Give an alias of an earlier run: now, or, where its device is not there, when it comes.
 
         :raises BadValue: it is no alias.
@@ -164,18 +165,23 @@ class Registry:
             raise Conflict(f"the alias {alias!r} stands twice")
         self._kept[alias] = target
 
-    def aliases(self) -> dict[str, aliases.Target]:
+    def aliases(self) -> dict[str, Target]:
         """What each alias stands for, those of devices that are not there included."""
-        held = {device.alias: aliases.Target((device.kind,), device.circuit) for device in self._by_alias.values()}
+        held = {device.alias: Target((device.kind,), device.circuit) for device in self._by_alias.values()}
         return {**held, **self._kept}
 
     def watch_aliases(self, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` whenever an alias was given or taken away."""
         self._watchers.append(watcher)
 
+    def kept(self, alias: object) -> dict[str, Target]:
+        """What is kept under ``alias`` for a device that is not there."""
+        same = aliases.bare(str(alias))
+        return {kept: target for kept, target in self._kept.items() if aliases.bare(kept) == same}
+
     def _forget(self, alias: str) -> None:
         """Of a device that is not there, an alias can be given to another."""
-        for kept in [kept for kept in self._kept if aliases.bare(kept) == aliases.bare(alias)]:
+        for kept in self.kept(alias):
             del self._kept[kept]
 
     def _tell(self) -> None:
@@ -183,7 +189,7 @@ class Registry:
             watcher()
 
 
-def _is_target(device: Device, target: aliases.Target) -> bool:
+def _is_target(device: Device, target: Target) -> bool:
     """Whether ``target`` is this device; some write the kind before the circuit, as ``do_1_01``."""
     circuits = (device.circuit_in(dialect) for dialect in DIALECTS)
     prefixes = ("", *(f"{KINDS[device.kind].dev(dialect)}_" for dialect in DIALECTS))

@@ -69,7 +69,8 @@ class _Running:
 class SlaveWriter:
     """Writes to one slave, one plan after the other, and lets its pulses run.
 
-    :param limit: how many commands may wait; one more is refused with ``Busy``.
+    :param limit: how many commands may wait; one more is refused with ``Busy``. What one client asked for at once
+        counts as one.
     """
 
     _log = Logger()
@@ -119,10 +120,11 @@ class SlaveWriter:
         if self._stopping:
             return fail(Offline(f"{device!r}: the service is stopping"))
         job = _Job(what, self._deadline(), request)
-        for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
+        others = [waiting for waiting in self._waiting if waiting.request is not request]
+        for older in [waiting for waiting in others if job.replaces(waiting)]:
             self._waiting.remove(older)
             self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
-        if len(self._waiting) >= self._limit:
+        if len({id(waiting.request) for waiting in others if waiting in self._waiting}) >= self._limit:
             return fail(Busy(f"{device!r}: {self._limit} commands wait for {self._slave!r} already"))
         return self._append(job)
 

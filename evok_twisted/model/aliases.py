@@ -27,7 +27,7 @@ def checked(alias: object) -> str:
     """
     if isinstance(alias, int) and not isinstance(alias, bool):
         alias = str(alias)
-    if not isinstance(alias, str) or not _ALLOWED.match(alias) or alias in ("all", PREFIX):
+    if not isinstance(alias, str) or not _ALLOWED.match(alias) or (alias and bare(alias) in ("all", "")):
         raise BadValue(
             f"alias: got {shown(alias)}, expected at most {LONGEST} letters, digits, '_', '-' or '.', and not 'all'"
         )

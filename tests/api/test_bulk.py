@@ -197,3 +197,17 @@ def test_only_post_is_taken(client):
     assert (answer.error, answer.headers["allow"]) == ((405, "MethodNotAllowed"), "POST, OPTIONS")
     assert client.send("OPTIONS", "/bulk").received.status == 204
     assert client.get("/bulk/more").status == 404
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        {"individual_assignments": [one()] * 1001},
+        {"group_queries": [{"device_types": ["led"]}] * 1001},
+        {"group_queries": [{"device_types": ["register", "led", "relay", "ai"]}] * 100},
+        {"group_assignments": [{"device_type": "register", "assigned_values": {"value": 1}}] * 100},
+    ],
+)
+def test_a_request_that_would_keep_the_service_busy_is_refused(client, boards, many):
+    assert client.post("/bulk", many).error == (400, "BadRequest")
+    assert written(boards) == []

@@ -222,3 +222,8 @@ def test_only_post_is_taken(client):
     assert client.get("/rpc").error == (405, "MethodNotAllowed")
     assert client.post("/rpc/", {"jsonrpc": "2.0", "method": "system.listMethods", "id": 1}).status == 200
     assert client.get("/rpc/more").status == 404
+
+
+def test_parameters_may_be_null_as_some_libraries_have_it(client):
+    message = {"jsonrpc": "2.0", "method": "system.listMethods", "params": None, "id": 1}
+    assert "result" in client.post("/rpc", message).json

@@ -201,6 +201,8 @@ def test_without_a_file_they_are_in_memory_and_nobody_is_told_otherwise():
         "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: do}}\n",
         'version: "2.0"\naliases: {"al_door": {"circuit": "1_01", "devtype": "do"}}\n',
         "version: 2.0\naliases: {al_door: {circuit: do_1_01, devtype: do}}\n",
+        "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: 1}}\n",
+        "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: relay}}\n",
     ],
 )
 def test_evoks_file_is_read_where_ours_is_not_there_and_left_as_it_is(file, text):
@@ -273,6 +275,7 @@ def test_evoks_torn_file_is_told_of_and_left_where_it_is(file, log):
         ("b: {circuit: 1_02}", "b: expected a circuit and a devtype"),
         ("b: led_1_02", "b: expected a circuit and a devtype"),
         ("b: {circuit: [1], devtype: led}", "b: expected a circuit and a devtype"),
+        ('b: {circuit: "\\ud800", devtype: led}', "b: expected a circuit and a devtype"),
     ],
 )
 def test_one_bad_entry_costs_itself_and_the_file_is_kept(file, log, entry, message):
@@ -287,7 +290,7 @@ def test_one_bad_entry_costs_itself_and_the_file_is_kept(file, log, entry, messa
 
 
 def test_a_place_that_cannot_be_written_is_told_of_at_the_start(file, log, monkeypatch):
-    monkeypatch.setattr(aliasstore.os, "access", lambda path, how: False)
+    monkeypatch.setattr(aliasstore.os, "access", lambda path, how, effective_ids: False)
     Unit(file)
     assert f"{file} cannot be written, aliases will be lost" in log.texts("warn")[0]
 
@@ -376,3 +379,72 @@ def test_an_alias_that_is_refused_is_not_saved(unit, file):
 def test_the_setting_names_a_file_or_a_directory(setting, path):
     found = alias_file(setting)
     assert (None if found is None else os.fspath(found)) == path
+
+
+def test_evoks_aliases_do_not_come_back_when_ours_are_torn(file):
+    """They may be of other circuits by now: a set by an alias would switch the wrong one."""
+    given(file.with_name("alias.yaml"), "version: 2.0\naliases: {pump: {circuit: 1_01, devtype: led}}\n")
+    given(file, "\0\0\0\0")
+    unit = Unit(file)
+    assert unit.alias("led", "1_01") == ""
+    unit.stop()
+    assert Unit(file).alias("led", "1_01") == ""
+
+
+def test_a_file_that_is_put_aside_stays_until_it_is_written_anew(file):
+    given(file, "version: 2.0\naliases: {lamp: {circuit: 1_01, devtype: led}, 'a b': {circuit: 1_02, devtype: led}}\n")
+    unit = Unit(file)
+    assert "lamp" in file.read_text()
+    unit.rig.clock.advance(SAVE_DELAY)
+    assert "a b" not in file.read_text()
+
+
+def test_a_change_is_saved_soon_though_saving_has_failed_before(file, log, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    unit = Unit(file)
+    monkeypatch.setattr(aliasstore.os, "fsync", full)
+    unit.set("led", "1_01", alias="one")
+    unit.rig.clock.advance(SAVE_DELAY)
+    monkeypatch.undo()
+    unit.set("led", "1_02", alias="two")
+    unit.rig.clock.advance(SAVE_DELAY)
+    assert Unit(file).alias("led", "1_02") == "two"
+    assert len(log.texts("error")) == 1
+
+
+def test_the_directory_is_synced_too_or_a_loss_of_power_could_undo_the_renaming(unit, file, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(aliasstore.os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_mode), fsync(handle)))
+    unit.set("led", "1_01", alias="one")
+    unit.stop()
+    assert [stat.S_ISDIR(mode) for mode in synced] == [False, True]
+
+
+def test_nothing_is_left_to_be_done_after_the_stop(file, log, monkeypatch):
+    unit = Unit(file)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(aliasstore.os, "fsync", full)
+    unit.set("led", "1_01", alias="one")
+    unit.stop()
+    assert not [call for call in unit.rig.clock.getDelayedCalls() if "_save_in_time" in str(call)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_directory_that_may_not_be_looked_into_costs_the_aliases_and_not_the_service(tmp_path, log):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        Unit(closed / "deeper" / "aliases.yaml")
+        assert alias_file(str(closed / "deeper")) is not None
+    finally:
+        os.seteuid(0)
+    assert "cannot be written" in log.texts("warn")[0]

@@ -536,3 +536,9 @@ def test_a_reset_that_waits_is_not_replaced(rig):
         rig.bus.answer()
     assert not isinstance(result(reset), EvokError)
     assert WriteCoil(1002, 1) in rig.bus.written
+
+
+@pytest.mark.parametrize("alias", ["1_02", "al_1_02"])
+def test_an_alias_cannot_hide_a_circuit_with_or_without_its_prefix(rig, alias):
+    done = rig.set("relay", "1_01", alias=alias)
+    assert type(result(done)) is Conflict

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fakes import TwoBoards
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 
 from evok_twisted.core.commands import Assignment
-from evok_twisted.errors import BadParameter, BadValue, Conflict, EvokError, Offline, Refused, Superseded, Timeout
+from evok_twisted.errors import BadParameter, BadValue, Conflict, Offline, Refused, Superseded, Timeout
+from evok_twisted.model.aliases import Target
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister
 
 
@@ -73,9 +75,18 @@ def test_the_same_coil_twice_is_written_in_order(boards):
     assert outcomes(done) == [None, None, None]
 
 
-def test_of_two_sets_of_one_output_the_later_replaces_the_earlier(boards):
-    assert outcomes(start(boards, relay(1, 1), relay(1, 0))) == [Superseded, None]
-    assert switched(boards.extension) == [[(0, 0)]]
+def test_of_two_sets_of_one_output_in_one_request_both_are_done_in_order(boards):
+    assert outcomes(start(boards, relay(1, 1), relay(1, 0))) == [None, None]
+    assert switched(boards.extension) == [[(0, 1)], [(0, 0)]]
+
+
+def test_a_newer_request_replaces_what_waits_of_an_older(boards):
+    boards.extension.bus.answering = False
+    start(boards, relay(5))
+    older, newer = start(boards, relay(1, 1), relay(2, 1)), start(boards, relay(1, 0))
+    while boards.extension.bus.asked:
+        boards.extension.bus.answer_all()
+    assert (outcomes(older), outcomes(newer)) == ([Superseded, None], [None])
 
 
 def test_sets_of_different_requests_are_not_joined(boards):
@@ -189,12 +200,77 @@ def test_nothing_to_do_is_done(boards):
     assert start(boards).result == []
 
 
-def test_more_than_may_wait_is_refused_in_its_place(boards):
+def test_what_is_asked_for_at_once_is_one_of_those_that_may_wait(boards):
     boards.extension.bus.answering = False
     start(boards, relay(5))
-    sets = [relay(n % 5 + 1, alias=f"a{n}") for n in range(66)]
-    done = start(boards, *sets)
+    done = start(boards, *(relay(n % 5 + 1, alias=f"a{n}") for n in range(100)))
+    more = [start(boards, relay(n % 5 + 1, alias=f"b{n}")) for n in range(64)]
+    assert mistakes(more) == [None] * 63 + ["busy"]
     while boards.extension.bus.asked:
         boards.extension.bus.answer_all()
-    assert [outcome and outcome.code for outcome in done.result] == [None] * 64 + ["busy"] * 2
-    assert all(isinstance(outcome, EvokError) for outcome in done.result[64:])
+    assert outcomes(done) == [None] * 100
+
+
+def mistakes(many):
+    """The code of what went wrong with each, as far as is known now."""
+    return [one.result[0].code if one.called else None for one in many]
+
+
+def test_a_bug_in_one_does_not_hide_what_became_of_the_others(boards, log):
+    boards.main.writer.submit_all = lambda sets: [fail(ZeroDivisionError("a bug")) for _ in sets]
+    done = start(boards, ("relay", "1_01", {"value": 1}), relay(1))
+    log.expected("a bug")
+    assert [outcome and outcome.code for outcome in done.result] == ["error", None]
+
+
+def test_a_joined_write_has_the_deadline_of_the_first_of_its_sets(boards):
+    bus, deadlines = boards.extension.bus, []
+    write = bus.write
+    bus.write = lambda unit, what, deadline: (deadlines.append(deadline), write(unit, what, deadline))[1]
+    boards.clock.advance(5)
+    start(boards, relay(1), relay(2))
+    assert deadlines == [pytest.approx(boards.clock.seconds() + bus.write_timeout)]
+
+
+# Aliases that are taken back
+
+
+def kept(boards):
+    boards.registry.restore("boiler", Target(("ro",), "9_07"))
+
+
+def test_an_alias_of_an_absent_device_that_was_taken_over_is_kept_again_when_that_fails(boards):
+    kept(boards)
+    mistake(start(boards, relay(1, alias="boiler"), relay(2, alias="bad alias!")))
+    assert boards.registry.aliases() == {"boiler": Target(("ro",), "9_07")}
+    boards.extension.bus.refusing = Refused("refused: illegal data address (2)", 2)
+    start(boards, relay(1, alias="boiler"))
+    assert boards.registry.aliases() == {"boiler": Target(("ro",), "9_07")}
+
+
+def test_an_alias_of_an_absent_device_that_was_taken_over_is_the_new_ones(boards):
+    kept(boards)
+    start(boards, relay(1, alias="al_boiler"))
+    assert boards.registry.aliases() == {"al_boiler": Target(("ro",), "2_01")}
+
+
+def test_aliases_are_taken_back_in_the_order_that_brings_back_the_first(boards):
+    start(boards, relay(1, alias="one"))
+    mistake(start(boards, relay(1, alias="two"), relay(1, alias="three"), relay(2, alias="bad alias!")))
+    assert boards.registry.find("relay", "2_01", "classic").alias == "one"
+
+
+def test_an_alias_that_somebody_else_gave_meanwhile_is_not_taken_back(boards):
+    boards.extension.bus.answering = False
+    start(boards, relay(1, alias="one"))
+    start(boards, ("relay", "2_01", {"alias": "other"}))
+    boards.extension.bus.answer(error=Refused("refused: illegal data address (2)", 2))
+    assert boards.registry.find("relay", "2_01", "classic").alias == "other"
+
+
+def test_an_alias_that_was_shown_and_taken_back_is_told_of(boards):
+    boards.extension.bus.answering = False
+    start(boards, relay(1, alias="one"))
+    boards.main.changes.clear()
+    boards.extension.bus.answer(error=Refused("refused: illegal data address (2)", 2))
+    assert ["ro 2_01"] in boards.main.changed()
