@@ -1,4 +1,4 @@
-"""How fast the service is here: ``make bench``.
+"""How fast the service is here: ``make bench``, or ``make bench BENCH=load`` for one of its parts.
 
 Starts simulated boards (00, 13, 13) and the service in processes of their own, measures, prints a table, and asserts
 nothing. Times depend on the machine; a bare Twisted loop that asks the same server one question a tick is measured
@@ -11,23 +11,20 @@ import json
 import os
 import random
 import re
-import select
 import shutil
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import load
 import websocket
+from common import TWISTD, Modbus, cpu, free_port, process, quantiles, resident, used, wait_for
 
 HERE = Path(__file__).parent
-TWISTD = Path(sys.executable).with_name("twistd")
 
 CONFIG = """
 comm_channels:
@@ -70,81 +67,6 @@ reactor.run()
 
 #: Register reads a second of these boards at 50 scans a second, by their blocks' frequencies.
 READS = 50 * (2 + 1 / 10 + 1 / 5 + 1 / 10 + 2 * (2 + 1 / 10 + 1 / 5))
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A process that ends with the block."""
-    running = subprocess.Popen(
-        [str(argument) for argument in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.communicate()
-
-
-def wait_for(running: subprocess.Popen[str], pattern: str, seconds: float = 20) -> re.Match[str]:
-    """The match of ``pattern`` in what a process says."""
-    deadline = time.monotonic() + seconds
-    assert running.stdout is not None
-    while time.monotonic() < deadline and select.select([running.stdout], [], [], 1) is not None:
-        line = running.stdout.readline()
-        found = re.search(pattern, line)
-        if found:
-            return found
-        if not line:
-            break
-    raise SystemExit(f"{running.args!r} did not say {pattern!r}")
-
-
-class Modbus:
-    """Changes registers of the simulated boards from outside."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def write(self, unit: int, register: int, value: int) -> int:
-        """Write a register; the nanoseconds at which the board had it."""
-        self._socket.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, 6, register, value))
-        stamp = time.monotonic_ns()
-        self._socket.recv(64)
-        return stamp
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process and its threads have used."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def resident(pid: int) -> float:
-    """MB of memory that a process holds."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
-
-
-def used(pid: int, seconds: float) -> float:
-    """The share of one CPU that a process uses over ``seconds``."""
-    before, begun = cpu(pid), time.monotonic()
-    time.sleep(seconds)
-    return (cpu(pid) - before) / (time.monotonic() - begun)
-
-
-def quantiles(values: list[float]) -> str:
-    """Median and 99th percentile, in ms."""
-    ordered = sorted(values)
-    if not ordered:
-        return "nothing came"
-    return f"p50 {statistics.median(ordered):.2f} ms, p99 {ordered[int(len(ordered) * 0.99)]:.2f} ms"
 
 
 def delays(stamps: list[int], arrivals: list[int]) -> list[float]:
@@ -257,15 +179,14 @@ def rest(port: int, bare: int) -> Iterator[tuple[str, str]]:
         )
 
 
-def main() -> None:
-    """Run everything and print the table."""
+def usual() -> None:
+    """Three boards, as a unit has them."""
     modbus, http = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "config.yaml").write_text(CONFIG.format(port=modbus))
-        twistd = (TWISTD, "--nodaemon", "--pidfile=")
         with (
-            process(*twistd, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
-            process(*twistd, "evok", "--config", directory, "--port", http) as service,
+            process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
+            process(*TWISTD, "evok", "--config", directory, "--port", http) as service,
         ):
             wait_for(simulator, "listening")
             wait_for(service, "slave 3 .* answers")
@@ -289,5 +210,16 @@ def show(rows: Iterator[tuple[str, str]]) -> None:
         print(f"{name:24} {figure}", flush=True)
 
 
+PARTS = {"usual": usual, "load": load.run}
+
+
+def main(wanted: list[str]) -> None:
+    """Run some parts, or all of them, and print the table."""
+    for name in wanted or PARTS:
+        if name not in PARTS:
+            raise SystemExit(f"there is no part {name!r}; there are {', '.join(PARTS)}")
+        PARTS[name]()
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

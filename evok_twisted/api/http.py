@@ -180,9 +180,11 @@ class JsonResource(Resource):
                 return self._options(request)
             if method not in self.allowed(request):
                 return self._not_allowed(request)
-            return self.post(request) if method == b"POST" else self.get(request)
+            if method == b"POST":
+                return self.post(request)
+            return _body(request, self.get(request))
         except EvokError as error:
-            return refused(request, error)
+            return _body(request, refused(request, error))
 
     def body(self, request: Request) -> bytes:
         """What was sent."""
@@ -202,8 +204,8 @@ class JsonResource(Resource):
         there = ", ".join(template for template in self.paths if template) or "nothing below this one"
         raise NotFound(f"there is no such path; there is {there}")
 
-    def get(self, request: Request) -> bytes | int:
-        """Answer GET and HEAD."""
+    def get(self, request: Request) -> bytes:
+        """Answer GET and HEAD; the headers say how long the body is."""
         raise NotImplementedError
 
     def post(self, request: Request) -> bytes | int:
@@ -282,6 +284,11 @@ class Front(JsonResource):
         raise NotImplementedError
 
 
+def _body(request: Request, body: bytes) -> bytes:
+    """What is sent of ``body``: to HEAD nothing, or Twisted would log a warning."""
+    return b"" if request.method == b"HEAD" else body
+
+
 def _fits(part: str | None, given: str) -> bool:
     return part is None or part == given
 
@@ -298,4 +305,5 @@ class Nowhere(Resource):
     def render(self, request: Request) -> bytes:
         if request.method == b"OPTIONS":
             return options(request, (b"OPTIONS",))
-        return refused(request, NotFound(f"there is nothing here; there is {', '.join(self._paths)}"))
+        error = NotFound(f"there is nothing here; there is {', '.join(self._paths)}")
+        return _body(request, refused(request, error))

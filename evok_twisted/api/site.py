@@ -89,8 +89,10 @@ class Version(JsonResource):
     paths = {"": {b"GET": Operation("The version, as text", None)}}
 
     def get(self, request: Request) -> bytes:
+        version = b"v" + our_version().encode()
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return b"v" + our_version().encode()
+        request.setHeader(b"content-length", b"%d" % len(version))
+        return version
 
 
 class _Channel(HTTPChannel):

@@ -124,26 +124,21 @@ class Webhooks(Service):
     :param events: what changes.
     """
 
-    def __init__(self, events: Events, hooks: Iterable[Webhook], pool: HTTPConnectionPool) -> None:
+    def __init__(self, events: Events, hooks: Iterable[Webhook]) -> None:
         self._events = events
         self._hooks = tuple(hooks)
-        self._pool = pool
         self._undo: list[Callable[[], None]] = []
 
     def startService(self) -> None:
         super().startService()
         self._undo = [self._events.subscribe(hook.publish) for hook in self._hooks]
 
-    async def _stop(self) -> None:
+    def stopService(self) -> None:
+        super().stopService()
         for undo in self._undo:
             undo()
         for hook in self._hooks:
             hook.stop()
-        await self._pool.closeCachedConnections()
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
 
 
 class _Quiet(_HTTP11ClientFactory):
@@ -205,17 +200,22 @@ def sender(agent: IAgent, reactor: Any) -> Send:
     return send
 
 
+def agent(reactor: Any) -> IAgent:
+    """How receivers are reached; https is verified against the system's certificates, the host's name included."""
+    # a connection for each request: one that the receiver closes in the moment in which it is used again loses an event
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    pool._factory = _Quiet
+    return Agent(reactor, connectTimeout=TIMEOUT, pool=pool)
+
+
 def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, reactor: Any) -> Webhooks:
     """The webhooks of a configuration."""
-    pool = HTTPConnectionPool(reactor)
-    pool._factory = _Quiet
-    # https is verified against the system's certificates, the host's name included
-    send = sender(Agent(reactor, connectTimeout=TIMEOUT, pool=pool), reactor)
+    send = sender(agent(reactor), reactor)
     hooks = [
         Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events)
         for url in dict.fromkeys(apis.address)
     ]
-    return Webhooks(events, hooks, pool)
+    return Webhooks(events, hooks)
 
 
 def _reason(failure: Failure) -> str:
@@ -223,4 +223,4 @@ def _reason(failure: Failure) -> str:
     if failure.check(TimeoutError):
         return f"no answer within {TIMEOUT:g} s"
     reasons = getattr(failure.value, "reasons", None)
-    return (reasons[0] if reasons else failure).getErrorMessage() or str(failure.type)
+    return ((reasons[0] if reasons else failure).getErrorMessage() or str(failure.type)).rstrip(".")

@@ -216,7 +216,7 @@ class Scanner:
         error = failure.value
         self.slave.failed(error)
         if not isinstance(error, Refused):
-            poll.why = str(error)
+            poll.why = poll.why or str(error)
             poll.failed.append(block)
             self._dirty.add(block)
             return

@@ -256,3 +256,16 @@ def test_options_of_anything_is_a_204(client, path):
     answer = client.send("OPTIONS", path).received
     assert (answer.status, answer.body) == (204, b"")
     assert "OPTIONS" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/version", "/health", "/rest/all", "/rest/led/1_01", "/openapi.json", "/nope", "/rest"]
+)
+def test_head_is_answered_as_get_without_its_body(client, log, path):
+    got, head = client.get(path), client.send("HEAD", path).received
+    assert (head.status, head.body) == (got.status, b"")
+    assert (head.headers["content-type"], head.headers["content-length"]) == (
+        got.headers["content-type"],
+        got.headers["content-length"],
+    )
+    assert log.texts("info")[1:] == []

@@ -12,12 +12,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from evok_twisted.api.filters import DEFAULT, parse_filter
-from evok_twisted.api.webhook import LARGEST_ANSWER, SLOWEST_RETRY, TIMEOUT, Webhook, Webhooks, sender
+from evok_twisted.api.webhook import LARGEST_ANSWER, SLOWEST_RETRY, TIMEOUT, Webhook, Webhooks, agent, sender
 
 URL = "http://receiver.example/hook"
 
@@ -154,7 +154,7 @@ def test_an_outage_is_logged_at_its_begin_and_at_its_end(hook, log):
     hook.rig.clock.advance(2)
     hook.receiver.answer()
     assert [text for text in log.texts() if "webhook" in text] == [
-        f"webhook {URL} fails: Connection was refused by other side.; changes are kept, and it is tried on",
+        f"webhook {URL} fails: Connection was refused by other side; changes are kept, and it is tried on",
         f"webhook {URL} takes events again, after 3.0 s",
     ]
 
@@ -219,10 +219,8 @@ async def page():
     site.buildProtocol = counted
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     page.url = f"http://127.0.0.1:{port.getHost().port}/hook"
-    pool = HTTPConnectionPool(reactor)
-    page.send = sender(Agent(reactor, pool=pool), reactor)
+    page.send = sender(agent(reactor), reactor)
     yield page
-    await pool.closeCachedConnections()
     await port.stopListening()
 
 
@@ -234,10 +232,12 @@ async def test_a_post_reaches_the_receiver(page):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_connection_is_used_again(page):
-    for _ in range(3):
-        await page.send("POST", page.url, b"[]")
-    assert len(page.connections) == 1
+async def test_a_receiver_that_closes_after_each_answer_loses_nothing(page):
+    """As Python's own http.server does; on a connection that is used again an event would be lost now and then."""
+    for n in range(50):
+        await page.send("POST", page.url, b"%d" % n)
+    assert [int(body) for _, _, body in page.got] == list(range(50))
+    assert len(page.connections) == 50
 
 
 @pytest.mark.parametrize("status", [301, 404, 500, 503])
@@ -289,7 +289,7 @@ async def test_a_request_that_is_given_up_leaves_no_connection(page):
 async def test_the_service_tells_of_changes_between_its_start_and_its_stop(page):
     rig = Rig(Clock()).start()
     hook = Webhook(page.url, DEFAULT, "classic", rig.clock, page.send, complex_events=True)
-    hooks = Webhooks(rig.events, [hook], HTTPConnectionPool(reactor))
+    hooks = Webhooks(rig.events, [hook])
     rig.set("led", "1_01", value=1)
     hooks.startService()
     rig.set("led", "1_02", value=1)
@@ -297,7 +297,7 @@ async def test_the_service_tells_of_changes_between_its_start_and_its_stop(page)
     while not page.got:
         assert reactor.seconds() < deadline
         await turn(0.002)
-    await hooks.stopService()
+    hooks.stopService()
     rig.set("led", "1_03", value=1)
     assert [one["circuit"] for one in json.loads(page.got[0][2])] == ["1_02"]
     assert len(page.got) == 1
