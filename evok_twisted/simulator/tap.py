@@ -37,7 +37,8 @@ class Options(BaseOptions):
         "Serves boards that do not exist: every board of every MODBUSTCP bus in the configuration, on one port, each "
         "under its slave-id. They keep what is written to them and count their inputs. To develop without a PLC, let "
         "the configuration say hostname 127.0.0.1 and port 5020, and run both services on it: "
-        "twistd --nodaemon --pidfile= evok-simulator --config PATH --alive, and twistd --nodaemon --pidfile= evok --config PATH. "
+        "twistd --nodaemon --pidfile= evok-simulator --config PATH --alive, and twistd --nodaemon --pidfile= evok "
+        "--config PATH. "
         "For MODBUSRTU buses, let it say port /tmp/evok-serial, and add --pty /tmp/evok-serial. "
         "A configuration that cannot be used is exit status 78, after every error of it is printed."
     )
