@@ -22,12 +22,17 @@ FILTER = json.dumps({"cmd": "filter", "devices": ["input"]}).encode()
 TEXT = 1
 
 
+def masked(text: bytes) -> bytes:
+    """A frame of a client."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+
+
 class Reader:
     """One client that reads."""
 
     def __init__(self, port: int, *, remembers: bool) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.sendall(HANDSHAKE.encode() + bytes([0x81, 0x80 | len(FILTER), 0, 0, 0, 0]) + FILTER)
+        self.socket.sendall(HANDSHAKE.encode() + masked(FILTER))
         self.open = False
         self.heard = [0, 0, 0]
         self.last: dict[str, list[int]] = {}
@@ -71,7 +76,9 @@ def main(port: int, count: int, seconds: float) -> None:
     stalled = socket.socket()
     stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stalled.connect(("127.0.0.1", port))
-    stalled.sendall(HANDSHAKE.encode() + bytes([0x81, 0x80 | len(FILTER), 0, 0, 0, 0]) + FILTER)
+    # it asks for more than the system keeps for it, so that it is stalled from the begin
+    for text in (FILTER, *[b'{"cmd":"all"}'] * 20):
+        stalled.sendall((HANDSHAKE.encode() if text == FILTER else b"") + masked(text))
     poll = select.epoll()
     readers = [Reader(port, remembers=not n) for n in range(count - 1)]
     by_descriptor = {reader.socket.fileno(): reader for reader in readers}
