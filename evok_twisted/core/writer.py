@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +35,11 @@ class _Job:
         self.pulse = pulse
         self.done: Deferred[None] = Deferred()
         self.expiry: IDelayedCall | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is in the queue: only then can it expire."""
+        return self.expiry is not None and self.expiry.active()
 
     def leave_queue(self) -> None:
         """It waits no longer, so it cannot expire."""
@@ -87,6 +92,7 @@ class SlaveWriter:
         self._waiting: deque[_Job] = deque()
         self._stopping = False
         self._current: list[_Job] = []
+        self._choosing = False
         self._pulses: dict[Device, _Running] = {}
         self._slave.watch(self._slave_turned)
 
@@ -111,20 +117,28 @@ class SlaveWriter:
 
         :returns: for each, fires when the slave has acknowledged everything and the device shows it.
         """
-        done = [self._queue(one, request=sets) for one in sets]
+        if self._stopping:
+            return [fail(Offline(f"{one.device!r}: the service is stopping")) for one in sets]
+        older: dict[Device, list[_Job]] = defaultdict(list)
+        for waiting in self._waiting:
+            older[waiting.device].append(waiting)
+        requests = Counter(id(waiting.request) for waiting in self._waiting)
+        done = [self._queue(_Job(one, self._deadline(), sets), older, requests) for one in sets]
         self._next()
         return done
 
-    def _queue(self, what: Assignment, request: object) -> Deferred[None]:
-        device = what.device
-        if self._stopping:
-            return fail(Offline(f"{device!r}: the service is stopping"))
-        job = _Job(what, self._deadline(), request)
-        others = [waiting for waiting in self._waiting if waiting.request is not request]
-        for older in [waiting for waiting in others if job.replaces(waiting)]:
-            self._waiting.remove(older)
-            self._fail(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
-        if len({id(waiting.request) for waiting in others if waiting in self._waiting}) >= self._limit:
+    def _queue(self, job: _Job, older: Mapping[Device, list[_Job]], requests: Counter[int]) -> Deferred[None]:
+        """Let ``job`` wait for its turn, in the place of those of ``older`` requests that it replaces.
+
+        :param requests: how many jobs of each request wait.
+        """
+        device = job.device
+        for waiting in older.get(device, ()):
+            if job.replaces(waiting) and waiting.waits:
+                self._waiting.remove(waiting)
+                requests -= Counter((id(waiting.request),))
+                self._fail(waiting, Superseded(f"{device!r}: a newer set came before this one was sent"))
+        if len(requests) >= self._limit:
             return fail(Busy(f"{device!r}: {self._limit} commands wait for {self._slave!r} already"))
         return self._append(job)
 
@@ -153,13 +167,16 @@ class SlaveWriter:
                 self._fail(job, Offline(f"{job.device!r}: {self._slave!r} went offline before this was sent"))
 
     def _next(self) -> None:
-        if self._current or not self._waiting:
-            return
-        self._current = self._together(self._waiting[0])
-        for job in self._current:
-            self._waiting.remove(job)
-            job.leave_queue()
-        Deferred.fromCoroutine(self._run_all(self._current)).addBoth(self._ran)
+        if self._choosing:
+            return  # called by a job that ended at once: the loop below goes on
+        self._choosing = True
+        while self._waiting and not self._current:
+            self._current = self._together(self._waiting[0])
+            for job in self._current:
+                self._waiting.remove(job)
+                job.leave_queue()
+            Deferred.fromCoroutine(self._run_all(self._current)).addBoth(self._ran)
+        self._choosing = False
 
     def _together(self, first: _Job) -> list[_Job]:
         """``first``, with those of the same request that switch the coils next to its own: they go out as one."""

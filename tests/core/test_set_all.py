@@ -211,6 +211,14 @@ def test_what_is_asked_for_at_once_is_one_of_those_that_may_wait(boards):
     assert outcomes(done) == [None] * 100
 
 
+def test_thousands_of_sets_that_fail_at_once_each_have_their_outcome(boards):
+    boards.extension.bus.answering = False
+    sets = [relay(n % 5 + 1, n % 2, alias=f"a{n % 5}") for n in range(2000)]
+    first, second = start(boards, *sets), start(boards, *sets)
+    boards.extension.bus.turn(False)
+    assert {outcome.code for outcome in (*first.result, *second.result)} == {"offline"}
+
+
 def mistakes(many):
     """The code of what went wrong with each, as far as is known now."""
     return [one.result[0].code if one.called else None for one in many]
