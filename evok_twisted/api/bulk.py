@@ -23,7 +23,7 @@ MULTI_STATUS = 207
 #: Entries that each of the three lists may have, and circuits that all of them together may mean: what one request
 #: keeps the service busy with.
 MOST = 1000
-MOST_CIRCUITS = 4096
+MOST_CIRCUITS = 2048
 
 Name = str | int
 
