@@ -17,7 +17,35 @@ from evok_twisted.unit import Unit
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
 
 
-class Stack:
+class Running:
+    """Runs a ``unit``.
+
+    :ivar unit: what ``tap`` makes of a configuration.
+    """
+
+    def start(self):
+        for bus in self.unit.buses:
+            bus.service.startService()
+        for scanner in self.unit.scanners:
+            scanner.start()
+
+    async def stop_unit(self):
+        for scanner in self.unit.scanners:
+            scanner.stop()
+        for writer in self.unit.writers:
+            await writer.stop()
+        for bus in self.unit.buses:
+            await bus.service.stopService()
+
+    async def until(self, condition, what, seconds=5.0):
+        """Wait until ``condition()`` holds."""
+        deadline = reactor.seconds() + seconds
+        while not condition():
+            assert reactor.seconds() < deadline, f"not within {seconds} s: {what}"
+            await turn(0.002)
+
+
+class Stack(Running):
     """One board, unit 1 and named 1, simulated and served.
 
     :ivar factory: the simulator's server.
@@ -38,19 +66,8 @@ class Stack:
         self.changes = []
         self.unit.events.subscribe(self.changes.append)
 
-    def start(self):
-        for bus in self.unit.buses:
-            bus.service.startService()
-        for scanner in self.unit.scanners:
-            scanner.start()
-
     async def stop(self):
-        for scanner in self.unit.scanners:
-            scanner.stop()
-        for writer in self.unit.writers:
-            await writer.stop()
-        for bus in self.unit.buses:
-            await bus.service.stopService()
+        await self.stop_unit()
         self.factory.drop_connections()
         await self.port.stopListening()
 
@@ -58,13 +75,6 @@ class Stack:
         """Whether everything that can be read was read."""
         registers = [scanner.slave.registers for scanner in self.unit.scanners]
         return all(key in registers[0] for device in self.unit.registry for key in device.needs)
-
-    async def until(self, condition, what, seconds=5.0):
-        """Wait until ``condition()`` holds."""
-        deadline = reactor.seconds() + seconds
-        while not condition():
-            assert reactor.seconds() < deadline, f"not within {seconds} s: {what}"
-            await turn(0.002)
 
 
 def turn(seconds):

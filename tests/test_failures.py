@@ -7,7 +7,7 @@ import struct
 
 import pytest
 import pytest_twisted
-from stack import DEFINITIONS, turn
+from stack import DEFINITIONS, Running, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -45,7 +45,7 @@ class HangingFactory(ServerFactory):
         self.heard = b""
 
 
-class House:
+class House(Running):
     """Buses, each with its server: ``A`` and ``B``, with boards named ``A1``, ``A2``, ... and ``B1``, ..."""
 
     def __init__(self, model="xS11", boards=2, pipeline=8, timeout=0.3, **servers):
@@ -68,19 +68,8 @@ class House:
         self.changes = []
         self.unit.events.subscribe(self.changes.append)
 
-    def start(self):
-        for bus in self.unit.buses:
-            bus.service.startService()
-        for scanner in self.unit.scanners:
-            scanner.start()
-
     async def stop(self):
-        for scanner in self.unit.scanners:
-            scanner.stop()
-        for writer in self.unit.writers:
-            await writer.stop()
-        for bus in self.unit.buses:
-            await bus.service.stopService()
+        await self.stop_unit()
         for port in self.ports:
             await port.stopListening()
         for server in self.servers.values():
@@ -95,12 +84,6 @@ class House:
 
     def state(self, circuit, name="relay"):
         return json.loads(fragment(self.unit.registry.find(name, circuit, "classic"), "classic"))
-
-    async def until(self, condition, what, seconds=8.0):
-        deadline = reactor.seconds() + seconds
-        while not condition():
-            assert reactor.seconds() < deadline, f"not within {seconds} s: {what}"
-            await turn(0.005)
 
     async def known(self, *names):
         for name in names:
