@@ -1,4 +1,4 @@
-"""How fast the service is here: ``make bench``, or ``make bench BENCH=load`` for one of its parts.
+"""How fast the service is here: ``make bench``, or ``make bench BENCH=load`` for one of its parts (or BENCH=hostile).
 
 Starts simulated boards (00, 13, 13) and the service in processes of their own, measures, prints a table, and asserts
 nothing. Times depend on the machine; a bare Twisted loop that asks the same server one question a tick is measured
@@ -20,24 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hostile
 import load
 import websocket
-from common import TWISTD, Modbus, cpu, free_port, process, quantiles, resident, used, wait_for
+from common import TWISTD, Modbus, cpu, free_port, process, quantiles, resident, unit_configuration, used, wait_for
 
 HERE = Path(__file__).parent
-
-CONFIG = """
-comm_channels:
-  LOCAL:
-    type: MODBUSTCP
-    hostname: 127.0.0.1
-    port: {port}
-    device_info: {{family: Neuron, model: L533, sn: 0, board_count: 3}}
-    devices:
-      1: {{slave-id: 1, model: 00}}
-      2: {{slave-id: 2, model: 13}}
-      3: {{slave-id: 3, model: 13}}
-"""
 
 FLOOR = """
 import sys
@@ -183,7 +171,7 @@ def usual() -> None:
     """Three boards, as a unit has them."""
     modbus, http = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "config.yaml").write_text(CONFIG.format(port=modbus))
+        (Path(directory) / "config.yaml").write_text(unit_configuration(modbus))
         with (
             process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
             process(*TWISTD, "evok", "--config", directory, "--port", http) as service,
@@ -210,7 +198,7 @@ def show(rows: Iterator[tuple[str, str]]) -> None:
         print(f"{name:24} {figure}", flush=True)
 
 
-PARTS = {"usual": usual, "load": load.run}
+PARTS = {"usual": usual, "load": load.run, "hostile": hostile.run}
 
 
 def main(wanted: list[str]) -> None:

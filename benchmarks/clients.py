@@ -22,6 +22,11 @@ HANDSHAKE = (
 FILTER = json.dumps({"cmd": "filter", "devices": ["input"]}).encode()
 
 
+def masked(text: bytes) -> bytes:
+    """A frame of a client, of up to 125 bytes."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+
+
 class Client:
     """One connection."""
 
@@ -43,7 +48,7 @@ class Client:
                 if not head.startswith(b"HTTP/1.1 101"):
                     raise SystemExit(f"refused: {head[:60]!r}")
                 self.open, self.buffer = True, rest
-                self.socket.sendall(bytes([0x81, 0x80 | len(FILTER), 0, 0, 0, 0]) + FILTER)
+                self.socket.sendall(masked(FILTER))
         while self.open and len(self.buffer) >= 4:
             size, begin = self.buffer[1], 2
             if size == 126:

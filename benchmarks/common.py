@@ -14,7 +14,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+CONFIG = """
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    hostname: 127.0.0.1
+    port: {port}
+    device_info: {{family: Neuron, model: L533, sn: 0, board_count: 3}}
+    devices:
+      1: {{slave-id: 1, model: 00}}
+      2: {{slave-id: 2, model: 13}}
+      3: {{slave-id: 3, model: 13}}
+"""
+
 TWISTD = (Path(sys.executable).with_name("twistd"), "--nodaemon", "--pidfile=")
+
+
+def unit_configuration(port: int) -> str:
+    """Three boards (00, 13, 13) behind one server, as a unit has them."""
+    return CONFIG.format(port=port)
 
 
 def free_port() -> int:

@@ -16,15 +16,10 @@ import sys
 import time
 import zlib
 
-from clients import HANDSHAKE
+from clients import HANDSHAKE, masked
 
 FILTER = json.dumps({"cmd": "filter", "devices": ["input"]}).encode()
 TEXT = 1
-
-
-def masked(text: bytes) -> bytes:
-    """A frame of a client."""
-    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
 class Reader:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import websocket
@@ -59,40 +59,62 @@ def change(boards: Modbus, seconds: float) -> int:
 
 
 class Asking(threading.Thread):
-    """Asks, and sets an output and waits for the acknowledgement, ten times a second each; keeps the times in ms."""
+    """Asks on one connection, and on another sets an output and waits for the acknowledgement; keeps the times in ms.
 
-    def __init__(self, port: int) -> None:
+    :param get: the path that it asks for.
+    :param circuit: of the relay that it sets.
+    :param pause: seconds between two times.
+    :ivar failed: what went wrong; then it asks no more.
+    """
+
+    def __init__(
+        self, port: int, *, get: str = "/rest/input/b1_01", circuit: str = "b2_01", pause: float = 0.1
+    ) -> None:
         super().__init__(daemon=True)
         self.gets: list[float] = []
         self.sets: list[float] = []
         self.over = threading.Event()
-        self._url = f"http://127.0.0.1:{port}/rest/input/b1_01"
+        self.failed = ""
+        self._get, self._circuit, self._pause = get, circuit, pause
+        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._http.connect()
         self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}/ws", timeout=10)
         self._socket.send('{"cmd":"filter","devices":[]}')
 
     def run(self) -> None:
         n = 0
-        while not self.over.wait(0.1):
-            n += 1
-            begun = time.monotonic()
-            with urllib.request.urlopen(self._url, timeout=10) as answer:
-                answer.read()
-            asked = time.monotonic()
-            self._socket.send(json.dumps({"cmd": "set", "dev": "relay", "circuit": "b2_01", "value": n % 2, "id": n}))
-            reply = json.loads(self._socket.recv())
-            assert reply["success"], reply
-            self.gets.append((asked - begun) * 1e3)
-            self.sets.append((time.monotonic() - asked) * 1e3)
+        try:
+            while not self.over.wait(self._pause):
+                n += 1
+                self._ask(n)
+        except (OSError, ValueError, http.client.HTTPException, websocket.WebSocketException) as error:
+            self.failed = repr(error)
+        self._http.close()
+        self._socket.close()
+
+    def _ask(self, n: int) -> None:
+        begun = time.monotonic()
+        self._http.request("GET", self._get)
+        answer = self._http.getresponse()
+        answer.read()
+        asked = time.monotonic()
+        set_ = {"cmd": "set", "dev": "relay", "circuit": self._circuit, "value": n % 2, "id": n}
+        self._socket.send(json.dumps(set_))
+        reply = json.loads(self._socket.recv())
+        if answer.status != 200 or not isinstance(reply, dict) or not reply["success"]:
+            raise ValueError(f"{answer.status}, {reply}")
+        self.gets.append((asked - begun) * 1e3)
+        self.sets.append((time.monotonic() - asked) * 1e3)
 
 
 def run() -> None:
     """Measure and print."""
-    modbus, http = free_port(), free_port()
+    modbus, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "config.yaml").write_text(configuration(modbus))
         with (
             process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
-            process(*TWISTD, "evok", "--config", directory, "--port", http) as service,
+            process(*TWISTD, "evok", "--config", directory, "--port", port) as service,
         ):
             wait_for(simulator, "listening")
             wait_for(service, f"slave b{BOARDS} .* answers")
@@ -101,10 +123,10 @@ def run() -> None:
             threading.Thread(target=lambda: log.extend(service.stdout or ()), daemon=True).start()
             boards = Modbus(modbus)
             crowd = Path(__file__).with_name("crowd.py")
-            with process(sys.executable, crowd, http, CLIENTS, SECONDS + 12) as clients:
+            with process(sys.executable, crowd, port, CLIENTS, SECONDS + 12) as clients:
                 wait_for(clients, "ready", 60)
                 time.sleep(2)
-                asking = Asking(http)
+                asking = Asking(port)
                 asking.start()
                 before, spent, begun = resident(service.pid), cpu(service.pid), time.monotonic()
                 done = change(boards, SECONDS / 4)
@@ -125,6 +147,8 @@ def run() -> None:
     same = len({tuple(one) for one in heard}) == 1
     messages, size, _ = heard[0]
     name = f"load, {SECONDS:.0f} s"
+    if asking.failed:
+        raise SystemExit(f"the client that asks failed: {asking.failed}")
     closed = [line for line in log if "has read nothing" in line]
     rows = [
         (name, f"{done / SECONDS:.0f} changes/s on {BOARDS} boards at {SCANS} scans/s, CPU {100 * share:.0f} %"),
