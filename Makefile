@@ -1,6 +1,6 @@
 # make run: the demo; make test: everything; make lint; make bench: how fast it is here; make fuzz: nonsense from every
 # side for ten minutes (FUZZ_SECONDS and FUZZ_SEED choose otherwise); make deb: the Debian package, in the directory
-# above; make lock: the libraries that go into it, at their newest versions
+# above; make lock: newest versions of the libraries that all of these use
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,23 +35,39 @@ bench: $(VENV)/test-installed
 deb:
 	dpkg-buildpackage -us -uc -b
 
-# for all machines, with the hashes of every file of a version, so that whatever pip chooses is what was meant
+# for all machines, with the hashes of every file of a version, so that whatever pip chooses is what was meant; of what is
+# in both files, the second has the versions of the first
+lock: COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--excludes debian/libraries.excluded --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+	$(COMPILE) --excludes debian/libraries.excluded --output-file requirements.lock pyproject.toml
+	$(COMPILE) --excludes debian/libraries.excluded --constraint requirements.lock --extra test \
+		--output-file requirements-test.lock pyproject.toml
+	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
-# the package is installed as a user has it, not in place: Twisted finds plugins where they are installed
-$(VENV)/installed: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+# exactly what was tested, as the files of versions and hashes say; and the package as a user has it, not in place:
+# Twisted finds plugins where they are installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+OURS := $(PIP) --no-build-isolation --force-reinstall .
+
+$(VENV)/libraries: $(BIN)/python requirements.lock requirements-build.lock
+	@echo 'installing the libraries of requirements.lock (about half a minute, the first time only)'
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
 	@touch $@
 
-$(VENV)/test-installed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]'
+$(VENV)/installed: $(VENV)/libraries $(SOURCES)
+	@echo 'installing evok-twisted'
+	@$(OURS)
+	@touch $@
+
+$(VENV)/test-installed: $(VENV)/installed requirements-test.lock
+	@echo 'installing the tools of the tests'
+	@$(PIP) --require-hashes -r requirements-test.lock
 	@touch $@

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from evok_twisted.definitions import DIRECTORY, Definition, Definitions
 from evok_twisted.errors import ConfigError
-from evok_twisted.settings import Problems, Reader, Settings, load_yaml
+from evok_twisted.settings import Problems, Reader, Settings, load_yaml, shown
 
 FILE = "config.yaml"
 AUTOGEN = "autogen.yaml"
@@ -230,6 +230,22 @@ def _merged(under: Any, over: Any) -> Any:
     return under if over == "" else over
 
 
+def _generated(under: Path, over: Path, problems: Problems) -> Any:
+    """What ``autogen.yaml`` brings in; nothing, where it is of no use."""
+    if not under.is_file():
+        problems.warning(over, "autogen", f"there is no {under}, which this asks for; nothing is taken from it")
+        return {}
+    try:
+        document = load_yaml(under, problems)
+    except ConfigError as error:
+        problems.error(under, "", str(error))
+        return {}
+    if not isinstance(document, dict):
+        problems.error(under, "", f"got {shown(document)}, expected a mapping (key: value)", fatal=False)
+        return {}
+    return document
+
+
 def find(path: Path) -> Path:
     """The configuration file that ``path``, itself or as a directory, names.
 
@@ -255,19 +271,15 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
     """
     try:
         file = find(path)
-        document = load_yaml(file)
+        document = load_yaml(file, problems)
     except ConfigError as error:
         problems.error(path, "", str(error))
         return None
     under = file.parent / AUTOGEN
-    merged = document
     autogen = isinstance(document, dict) and str(document.get("autogen", "")).lower() in ("true", "yes", "on", "1")
-    if autogen and under.is_file():
-        try:
-            merged = _merged(load_yaml(under), document)
-        except ConfigError as error:
-            problems.error(under, "", str(error))
+    merged = _merged(_generated(under, file, problems), document) if autogen else document
     reader = _MergedReader(file, document, under, problems)
+    problems.file_of = reader.file_of
     settings = reader.struct(_File, merged)
     if settings is None:
         channels = merged.get("comm_channels") if isinstance(merged, dict) else None

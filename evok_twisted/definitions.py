@@ -272,7 +272,7 @@ def load_definition(file: Path, problems: Problems) -> Definition | None:
     :returns: None when nothing of it can be used; that error is fatal, for a board would be lost.
     """
     try:
-        document = load_yaml(file)
+        document = load_yaml(file, problems)
     except ConfigError as error:
         problems.error(file, "", str(error))
         return None

@@ -10,22 +10,18 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
-import yaml
 
-from evok_twisted.errors import ConfigError
+from evok_twisted.yamlnodes import read, within
 
 T = TypeVar("T")
 
 _WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z")
-
-#: Values that a file may have, aliases written out.
-MOST_NODES = 100_000
 
 _NULL = ("", "~", "null", "Null", "NULL")
 
@@ -42,9 +38,11 @@ class Problem(NamedTuple):
     file: str
     path: str
     message: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        where = f"{self.file}: {self.path}" if self.path else self.file
+        file = self.file if self.line is None else f"{self.file}:{self.line}"
+        where = f"{file}: {self.path}" if self.path else file
         return f"{self.level}: {where}: {self.message}"
 
 
@@ -53,14 +51,27 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
+        self._lines: dict[str, Mapping[str, int]] = {}
+        #: the file that a path of the configuration is from, for those who do not read it themselves
+        self.file_of: Callable[[str], object] = lambda _: "config.yaml"
+
+    def know(self, file: object, lines: Mapping[str, int]) -> None:
+        """Learn in which line of a file each path is, for what will be said of it."""
+        self._lines[str(file)] = lines
 
     def error(self, file: object, path: str, message: str, *, fatal: bool = True) -> None:
         """Note something that the service cannot run with, or, not ``fatal``, not with all that was asked for."""
-        self.found.append(Problem("error", fatal, str(file), path, message))
+        self._note("error", fatal, str(file), path, message)
 
     def warning(self, file: object, path: str, message: str) -> None:
         """Note something that the user should know, and that costs nothing."""
-        self.found.append(Problem("warning", False, str(file), path, message))
+        self._note("warning", False, str(file), path, message)
+
+    def _note(self, level: Literal["error", "warning"], fatal: bool, file: str, path: str, message: str) -> None:
+        lines, known = self._lines.get(file, {}), path
+        while known and known not in lines:
+            known = known.rpartition(".")[0]  # of a key that is missing, where it is missed
+        self.found.append(Problem(level, fatal, file, path, message, lines.get(known)))
 
     @property
     def errors(self) -> list[Problem]:
@@ -83,51 +94,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ignored: ClassVar[frozenset[str]] = frozenset()
 
 
-class _TextLoader(yaml.SafeLoader):
-    """Loads scalars as text, knows merge keys, and refuses a key that stands twice in one mapping."""
-
-    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
-
-    # as it was written: later, merge keys have put into it what it overrides
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.composer.ComposerError(
-                        None, None, f"the key {key.value!r} stands twice in one mapping", key.start_mark
-                    )
-                seen.add(key.value)
-        return node
-
-
-def load_yaml(path: Path) -> Any:
+def load_yaml(path: Path, problems: Problems) -> Any:
     """Read one YAML document, every scalar as text.
 
+    :param problems: learns the lines of the file, and is told of keys that stand twice.
     :returns: nested dicts, lists and strings; ``{}`` for an empty file.
     :raises ConfigError: it cannot be read, or is no YAML; the message names the place, not the file.
     """
-    try:
-        loaded = yaml.load(path.read_text("utf-8"), _TextLoader)  # noqa: S506 -- a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{place}{error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"is not YAML: {error}") from error
-    nodes, count = [loaded], 0
-    while nodes:
-        node = nodes.pop()
-        nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        count += 1
-        if count > MOST_NODES:
-            raise ConfigError(f"has more than {MOST_NODES} values; does an alias (*name) contain itself?")
-    return {} if loaded is None or loaded == "" else loaded
+    document = read(path)
+    problems.know(path, document.lines)
+    for key, line in document.repeated:
+        problems.warning(path, key, f"this key stands twice in one mapping; the last, in line {line}, counts")
+    return document.value
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -172,7 +150,7 @@ class Reader:
         seen: set[str] = set()
         sound = True
         for key, value in node.items():
-            where = f"{path}.{key}" if path else key
+            where = within(path, key)
             name = settings.misspelt.get(key) or settings.also.get(key) or key
             if key in settings.misspelt:
                 self.warning(where, f"this key is spelt {name!r}; taken as that")
@@ -200,7 +178,7 @@ class Reader:
             return {}
         if isinstance(node, dict) and all(isinstance(key, str) for key in node):
             return node
-        self.error(path, f"got {_shown(node)}, expected a mapping (key: value)")
+        self.error(path, f"got {shown(node)}, expected a mapping (key: value)")
         return None
 
     def value(self, kind: Any, node: Any, path: str) -> Any:
@@ -237,7 +215,7 @@ class Reader:
         sound = True
         for key, node in nodes.items():
             try:
-                made[key] = self.value(kind, node, f"{path}.{key}" if path else key)
+                made[key] = self.value(kind, node, within(path, key))
             except ValueError:
                 sound = False
         if not sound:
@@ -250,7 +228,7 @@ class Reader:
             if isinstance(made, float) and not math.isfinite(made):
                 raise ValueError  # noqa: TRY301
         except (msgspec.ValidationError, ValueError):
-            self.error(path, f"got {_shown(node)}, expected {expected(kind)}")
+            self.error(path, f"got {shown(node)}, expected {expected(kind)}")
             raise ValueError from None
         return made
 
@@ -270,7 +248,8 @@ def _bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
 
 
-def _shown(node: Any) -> str:
+def shown(node: Any) -> str:
+    """What was written, in a few words."""
     if isinstance(node, dict):
         return "a mapping"
     if isinstance(node, list):

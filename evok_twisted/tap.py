@@ -184,14 +184,14 @@ def _webhooks(unit: Unit, options: Options, reactor: Any, problems: Problems) ->
     apis = unit.config.apis
     if not apis.webhook.enabled:
         return None
-    dialect, file, key = options["dialect"] or apis.dialect, options["config"], "apis.webhook.device_mask"
+    dialect, key = options["dialect"] or apis.dialect, "apis.webhook.device_mask"
     try:
         wanted, unknown = parse_filter(apis.webhook.device_mask or EVERYTHING, dialect)
     except EvokError as error:
-        problems.error(file, key, str(error))
+        problems.error(problems.file_of(key), key, str(error))
         return None
     if unknown:
-        problems.warning(file, key, f"unknown kinds, ignored: {', '.join(unknown)}")
+        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
     return webhook.make(apis.webhook, wanted, dialect, unit.events, reactor)
 
 

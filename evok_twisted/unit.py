@@ -155,17 +155,18 @@ class Unit:
             try:
                 address = onewire.address(device.address)
             except ValueError as error:
-                self._problems.error(cfg.FILE, path, str(error), fatal=False)
+                self._problems.error(self._problems.file_of(path), path, str(error), fatal=False)
                 continue
             if address in taken:
                 message = f"{address} is the address of the device {taken[address]} too"
-                self._problems.error(cfg.FILE, path, message, fatal=False)
+                self._problems.error(self._problems.file_of(path), path, message, fatal=False)
                 continue
             taken[address] = key
             kind = device.type.upper() if device.type is not None else None
             if kind is not None and kind not in TYPES:
                 message = f"got {device.type!r}, of which no values are known; {nearest(kind, TYPES)}"
-                self._problems.warning(cfg.FILE, f"comm_channels.{name}.devices.{key}.type", message)
+                path = f"comm_channels.{name}.devices.{key}.type"
+                self._problems.warning(self._problems.file_of(path), path, message)
             yield sensor(address, kind, name, device.interval or settings.interval), device.interval
 
     def _check_owpower(self) -> None:
@@ -175,7 +176,8 @@ class Unit:
                     self.registry.find("owpower", bus.settings.owpower, "v3")
                 except UnknownCircuit as error:
                     path = f"comm_channels.{bus.name}.owpower"
-                    self._problems.error(cfg.FILE, path, f"got {bus.settings.owpower!r}: {error}", fatal=False)
+                    message = f"got {bus.settings.owpower!r}: {error}"
+                    self._problems.error(self._problems.file_of(path), path, message, fatal=False)
 
     def _switch_power(self, circuit: str, value: int) -> Deferred[Device]:
         return self.commands.set("owpower", circuit, {"value": value})

@@ -388,7 +388,8 @@ def built(tmp_path, problems):
         file.write_text(text, "utf-8")
         loaded = load_definition(file, problems)
         devices = [] if loaded is None else build(loaded, "1", 2, problems)
-        told = [str(problem).replace(str(file), "made.yaml") for problem in problems.found]
+        # that every problem has its line is shown by a test of its own
+        told = [str(problem._replace(file="made.yaml", line=None)) for problem in problems.found]
         return {repr(device) for device in devices}, told
 
     return build_it
@@ -548,6 +549,12 @@ def test_a_block_may_end_with_the_last_register(built):
         "{modbus_register_blocks: [{start_reg: 65535, count: 1}], modbus_features: [{type: REGISTER, val_reg: 65535}]}"
     )
     assert built(text) == ({"register 1_65535"}, [])
+
+
+def test_every_error_of_a_definition_is_told_with_its_line(built, problems):
+    built(f"{SOUND}  - {{type: XY}}\n  -\n    type: RO\n    val_reg: x\n")
+    first = SOUND.count("\n") + 1
+    assert [problem.line for problem in problems.found] == [first, first + 3, first + 2]
 
 
 def test_every_error_of_a_definition_is_told_at_once(built):

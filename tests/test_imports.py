@@ -15,6 +15,7 @@ PACKAGE = "evok_twisted"
 LAYERS = [
     [""],
     ["errors"],
+    ["yamlnodes"],
     ["settings", "logs", "serialport"],
     ["definitions"],
     ["config"],

@@ -15,27 +15,43 @@ from evok_twisted.settings import Problems
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = (ROOT / "requirements.lock").read_text()
 UNIT = (ROOT / "debian" / "evok-twisted.evok.service").read_text()
 MAN = (ROOT / "debian" / "twistd-evok.8").read_text().replace("\\-", "-")
 
-PINS = {name: version for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, re.MULTILINE)}
+RUN, TEST, BUILD = (ROOT / f"requirements{of}.lock" for of in ("", "-test", "-build"))
+PROJECT_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+WANTED = [
+    *((RUN, one) for one in PROJECT["dependencies"]),
+    *((TEST, one) for one in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]),
+    *((BUILD, one) for one in PROJECT_FILE["dependency-groups"]["build"]),
+]
 
 
-@pytest.mark.parametrize("dependency", PROJECT["dependencies"])
-def test_every_dependency_is_locked_at_a_version_that_is_allowed(dependency):
+def pins(lock):
+    """The version of each library in a lock file."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("lock", "dependency"), WANTED, ids=lambda value: getattr(value, "name", value))
+def test_every_dependency_is_locked_at_a_version_that_is_allowed(lock, dependency):
     wanted = Requirement(dependency)
-    assert wanted.specifier.contains(PINS[wanted.name.lower()]), "make lock"
+    assert wanted.specifier.contains(pins(lock).get(wanted.name.lower(), "nothing")), "make lock"
 
 
-def test_every_locked_library_has_hashes():
-    entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", LOCK))
-    assert len(entries) > 10
-    assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
+@pytest.mark.parametrize("lock", [RUN, TEST, BUILD], ids=lambda lock: lock.name)
+def test_every_locked_library_has_hashes_and_no_place_that_it_comes_from(lock):
+    text = re.sub(r"(?m)^#.*\n", "", lock.read_text())
+    assert [entry for entry in re.split(r"\n(?=\S)", text) if "--hash=sha256:" not in entry] == []
+    assert re.findall(r"//|^-", text, re.MULTILINE) == []
 
 
-def test_the_lock_has_no_tools_of_packaging():
-    assert PINS.keys() & {"pip", "setuptools", "wheel"} == set()
+def test_the_tests_run_on_the_libraries_that_users_have():
+    tested = pins(TEST)
+    assert {name: tested.get(name) for name in pins(RUN)} == pins(RUN), "make lock"
+
+
+def test_what_users_have_has_no_tools_of_packaging():
+    assert pins(RUN).keys() & {"pip", "setuptools", "wheel"} == set()
 
 
 def test_the_unit_gives_up_on_a_configuration_that_cannot_be_used():

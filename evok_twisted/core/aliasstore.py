@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from evok_twisted.core.aliasfile import NUMBERS, entries, target, write_file, written
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import ConfigError, EvokError, NotSaved, UnknownDevice
+from evok_twisted.errors import ConfigError, EvokError, NotSaved
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import named
-from evok_twisted.settings import load_yaml
+from evok_twisted.settings import Problems
 
 FILE = "aliases.yaml"
 #: Evok's own, beside ours; read where ours is not there yet, and never written.
 EVOKS_FILE = "alias.yaml"
 
-VERSION = "2.0"
-
 #: Seconds from a change until it is saved, and between two tries where that fails.
 SAVE_DELAY = 2.0
 RETRY_DELAY = 30.0
-
-#: Evok's numbers of kinds, as far as they are certain; an alias of another number is kept and not used.
-_NUMBERS: Mapping[str, str] = {"0": "input", "1": "relay", "2": "ai", "3": "ao", "5": "sensor"}
 
 InThread = Callable[[Callable[[], None]], Deferred[None]]
 
@@ -83,22 +76,27 @@ class AliasStore:
             file = self._file if os.path.exists(self._file) else self._file.with_name(EVOKS_FILE)
             if os.path.exists(file):
                 self._load(file)
+            if file == self._file:
+                self._tell_exchanged(file.with_name(EVOKS_FILE))
         self._registry.watch_aliases(self._changed)
         if self._unsaved:
             self._save_after(SAVE_DELAY)
 
     def _load(self, file: Path) -> None:
+        problems = Problems()
         try:
-            entries = _read(file)
+            listed = entries(file, problems)
         except ConfigError as error:
             kept = self._put_aside(file)
             self._log.error("{file} {error}; its aliases are not used{kept}", file=file, error=error, kept=kept)
             self._unsaved = file == self._file
             return
         wrong = 0
-        for alias, node in entries:
+        for problem in problems.found:
+            self._log.warn("{problem}", problem=problem)
+        for alias, node in listed:
             try:
-                self._registry.restore(alias, _target(node))
+                self._registry.restore(alias, target(node))
             except EvokError as error:
                 wrong += 1
                 self._log.error("{file}: {alias}: {error}; left out", file=file, alias=alias, error=error)
@@ -109,6 +107,30 @@ class AliasStore:
         if wrong and file == self._file:
             self._log.error("{file} stays as it was{kept}", file=file, kept=self._put_aside(file))
         self._unsaved = bool(wrong) or file != self._file
+
+    def _tell_exchanged(self, evoks: Path) -> None:
+        """Tell of aliases that a version before 0.2 took from Evok's file as inputs for outputs, or the reverse.
+
+        Which of the two is meant by now, only the user knows.
+        """
+        try:
+            listed = dict(entries(evoks, Problems()))
+        except ConfigError:
+            return  # there is none, or it was of no use then either
+        for alias, ours in self._registry.aliases().items():
+            number = listed.get(alias, {}).get("devtype") if isinstance(listed.get(alias), dict) else None
+            if number in ("0", "1") and target(listed[alias]).circuit == ours.circuit:
+                theirs = NUMBERS[number]
+                if "di" in (ours.kinds[0], theirs[0]) and ours.kinds[0] not in theirs:
+                    self._log.error(
+                        "the alias {alias} is of {ours} {circuit} here and of {theirs} {circuit} in {file}, which an "
+                        "earlier version misread; give it to the circuit that is meant, then remove {file}",
+                        alias=alias,
+                        ours=ours.kinds[0],
+                        theirs=theirs[0],
+                        circuit=ours.circuit,
+                        file=evoks,
+                    )
 
     def _there(self, target: Target) -> bool:
         try:
@@ -163,7 +185,7 @@ class AliasStore:
             raise NotSaved("aliases are kept in memory only, for apis.alias_file is empty")
         if not self._unsaved:
             return
-        file, text = self._file, _written(self._registry.aliases())
+        file, text = self._file, written(self._registry.aliases())
         self._unsaved = False
         try:
             await self._in_thread(lambda: write_file(file, text))
@@ -196,76 +218,3 @@ class AliasStore:
 def _writable(directory: Path) -> bool:
     existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
     return os.access(existing, os.W_OK, effective_ids=True)
-
-
-def write_file(file: Path, text: str) -> None:
-    """Replace ``file``, so that it has the old content or the new at any time, whenever the power goes.
-
-    :raises OSError: it has the old one.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=file.name, dir=file.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as written:
-            written.write(text)
-            os.fchmod(handle, 0o644)
-            written.flush()
-            os.fsync(handle)
-        os.replace(temporary, file)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    directory = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _written(aliases: Mapping[str, Target]) -> str:
-    entries = {
-        alias: {"circuit": circuit, "devtype": kinds[0] if len(kinds) == 1 else list(kinds)}
-        for alias, (kinds, circuit) in sorted(aliases.items())
-    }
-    text: str = yaml.safe_dump({"version": VERSION, "aliases": entries}, sort_keys=False)
-    return text
-
-
-def _read(file: Path) -> Iterable[tuple[str, Any]]:
-    """The entries of a file.
-
-    :raises ConfigError: it is none that we know.
-    """
-    document = load_yaml(file)
-    if not isinstance(document, dict):
-        raise ConfigError("has no aliases in it, expected a mapping with version and aliases")
-    version, entries = document.get("version"), document.get("aliases") or {}
-    if version not in ("1.0", "2.0", "1", "2"):
-        raise ConfigError(f"is of version {version!r:.40}, expected 1.0 or 2.0")
-    if not isinstance(entries, dict):
-        raise ConfigError("has no aliases in it, expected a mapping from alias to circuit and devtype")
-    return entries.items()
-
-
-def _target(node: Any) -> Target:
-    """What an entry stands for; ``relay`` is any output, as in classic: the circuit tells which.
-
-    :raises ConfigError: it has no circuit and kind.
-    """
-    circuit = node.get("circuit") if isinstance(node, dict) else None
-    names = node.get("devtype") if isinstance(node, dict) else None
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(circuit, str) or not names or not all(map(_is_text, (circuit, *names))):
-        raise ConfigError("expected a circuit and a devtype")
-    kinds: dict[str, None] = {}
-    for name in names:
-        try:
-            kinds.update(dict.fromkeys(named(_NUMBERS.get(name, name), "classic")))
-        except UnknownDevice:
-            kinds[name] = None
-    return Target(tuple(kinds), circuit)
-
-
-def _is_text(value: object) -> bool:
-    """Whether ``value`` is text that can be shown: YAML can spell halves of characters."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -153,7 +153,8 @@ class Registry:
         :raises BadValue: it is no alias.
         :raises Conflict: it is taken, or its device has one already.
         """
-        aliases.checked(alias)
+        if not aliases.checked(alias):
+            raise BadValue("alias: got nothing, expected the name that it is")
         for kind in target.kinds:
             for device in self._by_kind.get(kind, ()):
                 if _is_target(device, target):

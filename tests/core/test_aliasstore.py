@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from evok_twisted.core import aliasstore
+from evok_twisted.core.aliasfile import write_file
 from evok_twisted.core.aliasstore import RETRY_DELAY, SAVE_DELAY, AliasStore, alias_file
 from evok_twisted.core.commands import Commands
 from evok_twisted.errors import Conflict, NotSaved
@@ -164,6 +165,36 @@ def test_a_write_that_breaks_off_leaves_the_old_file(unit, file, monkeypatch, lo
     assert f"aliases are saved to {file} again, after {RETRY_DELAY:.1f} s" in log.texts("info")
 
 
+def test_a_symbolic_link_stays_one_and_the_file_that_it_leads_to_is_replaced(file, tmp_path):
+    real = tmp_path / "elsewhere" / "mine.yaml"
+    given(real, "version: 2.0\naliases: {old: {circuit: 1_01, devtype: led}}\n")
+    file.parent.mkdir()
+    file.symlink_to(real)
+    unit = Unit(file)
+    unit.set("led", "1_01", alias="lamp")
+    unit.stop()
+    assert file.is_symlink()
+    assert "lamp" in real.read_text()
+    assert os.listdir(real.parent) == ["mine.yaml"]
+
+
+def test_saves_that_are_killed_leave_one_file_at_most_and_the_next_takes_its_place(unit, file, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                write_file(file, "half")
+    assert len(os.listdir(file.parent)) == 1
+    write_file(file, "whole")
+    assert [(one.name, one.read_text()) for one in file.parent.iterdir()] == [(file.name, "whole")]
+
+
 def test_whoever_has_them_saved_is_told_that_it_failed(tmp_path, log):
     (tmp_path / "lib").write_text("a file where a directory is needed")
     unit = Unit(tmp_path / "lib" / "aliases.yaml")
@@ -195,14 +226,17 @@ def test_without_a_file_they_are_in_memory_and_nobody_is_told_otherwise():
 @pytest.mark.parametrize(
     "text",
     [
-        "version: 1.0\naliases:\n  al_door: {circuit: 1_01, devtype: 1}\n",
-        "version: '1.0'\naliases:\n  'al_door': {circuit: '1_01', devtype: '1'}\n",
+        "version: 1.0\naliases:\n  al_door: {circuit: 1_01, devtype: 17}\n",
+        "version: '1.0'\naliases:\n  'al_door': {circuit: '1_01', devtype: '0'}\n",
         "version: 1.0\naliases:\n  al_door:\n    circuit: 1_01\n    devtype: relay\n",
         "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: do}}\n",
         'version: "2.0"\naliases: {"al_door": {"circuit": "1_01", "devtype": "do"}}\n',
         "version: 2.0\naliases: {al_door: {circuit: do_1_01, devtype: do}}\n",
-        "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: 1}}\n",
+        "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: 17}}\n",
         "version: 2.0\naliases: {al_door: {circuit: 1_01, devtype: relay}}\n",
+        # Evok 2
+        "version: 1.0\naliases:\n- {circuit: 1_01, dev_type: 0, name: al_door}\n",
+        "version: 1.0\naliases:\n- {circuit: 1_01, dev_type: relay, name: al_door}\n",
     ],
 )
 def test_evoks_file_is_read_where_ours_is_not_there_and_left_as_it_is(file, text):
@@ -221,10 +255,62 @@ def test_our_file_comes_before_evoks(file):
     assert Unit(file).alias("led", "1_01") == "ours"
 
 
-@pytest.mark.parametrize(("number", "name"), [("0", "input"), ("1", "relay"), ("2", "ai"), ("3", "ao")])
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (0, "relay"),  # of this board they are transistor outputs, which Evok 2 calls relays
+        (1, "input"),
+        (2, "ai"),
+        (3, "ao"),
+        (15, "modbus_slave"),
+        (17, "do"),
+        (18, "led"),
+        (19, "wd"),
+        (20, "register"),
+        (29, "owpower"),
+    ],
+)
 def test_the_numbers_of_kinds_are_evoks(file, number, name):
+    circuit = {"modbus_slave": "1", "owpower": "1", "register": "1_0"}.get(name, "1_01")
+    given(file.with_name("alias.yaml"), f"version: 1.0\naliases: {{x: {{circuit: {circuit}, devtype: {number}}}}}\n")
+    assert Unit(file).alias(name, circuit) == "x"
+
+
+@pytest.mark.parametrize(("number", "kind"), [(0, "ro"), (1, "di")])
+def test_of_a_board_with_both_a_number_is_the_kind_that_it_stands_for(file, number, kind):
     given(file.with_name("alias.yaml"), f"version: 1.0\naliases: {{x: {{circuit: 1_01, devtype: {number}}}}}\n")
-    assert Unit(file).alias(name, "1_01") == "x"
+    unit = Unit(file, model="13")
+    assert {name for name in ("ro", "di") if unit.alias(name, "1_01")} == {kind}
+
+
+def test_what_an_earlier_version_took_over_as_the_wrong_kind_is_told_and_left(file, log):
+    given(
+        file.with_name("alias.yaml"),
+        "version: 1.0\naliases: {lamp: {circuit: 1_01, devtype: 0}, b: {circuit: 1_02, devtype: 2}}\n",
+    )
+    given(file, "version: 2.0\naliases: {lamp: {circuit: 1_01, devtype: di}, b: {circuit: 1_02, devtype: ai}}\n")
+    unit = Unit(file, model="13")
+    assert unit.alias("di", "1_01") == "lamp"
+    (told,) = log.texts("error")
+    assert "the alias lamp is of di 1_01 here and of ro 1_01 in" in told
+    unit.stop()
+    assert "devtype: di" in file.read_text()
+
+
+def test_an_alias_that_was_given_anew_since_is_not_taken_for_wrong(file, log):
+    given(file.with_name("alias.yaml"), "version: 1.0\naliases: {lamp: {circuit: 1_01, devtype: 0}}\n")
+    given(file, "version: 2.0\naliases: {lamp: {circuit: 1_02, devtype: di}}\n")
+    assert Unit(file, model="13").alias("di", "1_02") == "lamp"
+    assert log.texts("error") == []
+
+
+def test_an_entry_of_evok_2_without_a_name_costs_itself(file, log):
+    given(
+        file.with_name("alias.yaml"),
+        "version: 1.0\naliases:\n- {circuit: 1_01, dev_type: 18}\n- {circuit: 1_01, dev_type: 18, name: lamp}\n",
+    )
+    assert Unit(file).alias("led", "1_01") == "lamp"
+    assert len(log.texts("error")) == 1
 
 
 @pytest.mark.parametrize(
@@ -235,7 +321,7 @@ def test_the_numbers_of_kinds_are_evoks(file, number, name):
         (b"", "is of version None, expected 1.0 or 2.0"),
         (b"version: 7.0\naliases: {}\n", "is of version '7.0', expected 1.0 or 2.0"),
         (b"- lamp\n", "has no aliases in it"),
-        (b"version: 2.0\naliases: [lamp]\n", "has no aliases in it"),
+        (b"version: 2.0\naliases: lamp\n", "has no aliases in it"),
     ],
 )
 def test_a_torn_or_unreadable_file_is_kept_aside_and_told_of(file, log, content, message):
@@ -323,11 +409,11 @@ def test_an_alias_of_a_device_that_is_not_there_is_kept_and_given_when_it_comes(
 
 
 def test_an_alias_that_may_be_of_two_kinds_is_kept_as_such(file):
-    given(file.with_name("alias.yaml"), "version: 1.0\naliases: {lamp: {circuit: 9_01, devtype: 1}}\n")
+    given(file.with_name("alias.yaml"), "version: 1.0\naliases: {lamp: {circuit: 9_01, devtype: 0}}\n")
     unit = Unit(file)
     unit.stop()
     (target,) = Unit(file).rig.registry.aliases().values()
-    assert target == (("do", "ro"), "9_01")
+    assert target == (("ro", "do"), "9_01")
 
 
 def test_an_alias_of_an_absent_device_can_be_given_to_another(file):
