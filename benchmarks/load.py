@@ -100,7 +100,9 @@ class Asking(threading.Thread):
         asked = time.monotonic()
         set_ = {"cmd": "set", "dev": "relay", "circuit": self._circuit, "value": n % 2, "id": n}
         self._socket.send(json.dumps(set_))
-        reply = json.loads(self._socket.recv())
+        reply: object = []
+        while isinstance(reply, list):  # changes from before the filter
+            reply = json.loads(self._socket.recv())
         if answer.status != 200 or not isinstance(reply, dict) or not reply["success"]:
             raise ValueError(f"{answer.status}, {reply}")
         self.gets.append((asked - begun) * 1e3)

@@ -1,11 +1,10 @@
-"""What every HTTP resource here shares: bounded bodies, JSON answers, and how errors look."""
+"""What every HTTP resource here shares: JSON answers, and how errors look."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +13,6 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from evok_twisted.api.origins import Origins
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadValue, EvokError, NotFound
@@ -22,57 +20,6 @@ from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
 _encode = msgspec.json.encode
-
-
-class BoundedRequest(Request):
-    """A request as every resource here meets it.
-
-    Its body is in memory, and no larger than the site takes; a larger one was answered with 413. It comes from no
-    browser, or from a page that may talk to us; any other was answered with 403.
-    """
-
-    too_large = False
-
-    def gotLength(self, length: int | None) -> None:
-        self.content = BytesIO()  # Twisted would put a large body into a temporary file
-        self.too_large = length is not None and length > self._site.max_body
-
-    def handleContentChunk(self, data: bytes) -> None:
-        assert self.content is not None
-        self.too_large = self.too_large or self.content.tell() + len(data) > self._site.max_body
-        if not self.too_large:
-            super().handleContentChunk(data)
-
-    def process(self) -> None:
-        origin = self.getHeader(b"origin")
-        if self.too_large:
-            channel = self.channel
-            self.setHeader(b"connection", b"close")
-            self._end(failed(self, "TooLarge", f"the body is larger than {self._site.max_body} bytes", 413))
-            channel.loseConnection()
-        elif origin is not None and not self._welcome(origin):
-            message = f"pages of {origin.decode(errors='replace')!r:.100} may not talk to this service"
-            self._end(failed(self, "Forbidden", f"{message}; apis.allowed_origins lets them", 403))
-        else:
-            super().process()
-
-    def _welcome(self, origin: bytes) -> bool:
-        host = self.getRequestHostname().decode(errors="replace")
-        origins: Origins = self._site.origins
-        if not origins.allow(origin.decode(errors="replace"), host):
-            return False
-        self.setHeader(b"access-control-allow-origin", origin)
-        self.setHeader(b"vary", b"Origin")
-        return True
-
-    @property
-    def _site(self) -> Any:
-        channel: Any = self.channel
-        return channel.site
-
-    def _end(self, body: bytes) -> None:
-        self.write(body)
-        self.finish()
 
 
 def json(request: Request, body: bytes, status: int = 200) -> bytes:
@@ -87,7 +34,7 @@ def json(request: Request, body: bytes, status: int = 200) -> bytes:
 
 def failed(request: Request, name: str, message: str, status: int) -> bytes:
     """Answer with an error, by its name."""
-    return json(request, _failure(name, message), status)
+    return json(request, failure(name, message), status)
 
 
 @cache
@@ -98,10 +45,11 @@ def our_version() -> str:
 
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
-    return _failure(type(error).__name__, str(error))
+    return failure(type(error).__name__, str(error))
 
 
-def _failure(name: str, message: str) -> bytes:
+def failure(name: str, message: str) -> bytes:
+    """The JSON of an error, by its name."""
     return _encode({"success": False, "errors": {name: message}})
 
 

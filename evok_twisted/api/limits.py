@@ -59,7 +59,7 @@ class Doorkeeper(WrappingFactory):
         self._refused: Counter[str] = Counter()
 
     def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]
-        host = _counted(addr)
+        host = counted(addr)
         if self._count >= self._most:
             self._refuse("in all", self._most)
             return None
@@ -97,7 +97,7 @@ class Doorkeeper(WrappingFactory):
             self._log.info("connections {what} are taken again; {n} were closed", what=what, n=refused)
 
 
-def _counted(address: IAddress | None) -> str:
+def counted(address: IAddress | None) -> str:
     """The host that an address is of; nothing where it is this machine, or has no host."""
     host = getattr(address, "host", "")
     try:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
-from evok_twisted.api.http import BoundedRequest, JsonResource, Nowhere, Operation, json, our_version, schema_of
+from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
+from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
@@ -95,29 +95,20 @@ class Version(JsonResource):
         return version
 
 
-class _Channel(HTTPChannel):
-    """HTTP/1.1 on one connection; of larger headers Twisted answers 400 itself."""
-
-    site: ApiSite
-
-    def connectionMade(self) -> None:
-        self.totalHeadersSize = self.site.max_header
-        super().connectionMade()
-
-
 class ApiSite(Site):
     """Serves the resources.
 
     :param access_log: whether every request is logged, which alone costs a tenth of a small answer.
     :param origins: which web pages may talk to us; by default those of our own host.
-    :param max_body: bytes that the body of a request may have.
+    :param max_body: bytes that the body of a request may have; bodies that are not complete have together room for
+        eight such, those of one address for four.
     :param max_header: bytes that the headers of a request may have.
     :param idle: seconds after which a connection on which nothing happens is closed.
     """
 
     _log = Logger()
 
-    protocol = _Channel  # type: ignore[assignment]  # Twisted's own chooses between HTTP/1.1 and 2
+    protocol = Channel  # type: ignore[assignment]  # Twisted's own chooses between HTTP/1.1 and 2
 
     noisy = False
     displayTracebacks = False
@@ -138,6 +129,8 @@ class ApiSite(Site):
         self._access_log = access_log
         self.max_body = max_body
         self.max_header = max_header
+        self.reactor = reactor
+        self.bodies = Bodies(8 * max_body, 4 * max_body)
 
     def log(self, request: Request) -> None:  # type: ignore[override]
         """Tell of a request that was answered, where that is wanted."""

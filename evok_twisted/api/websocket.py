@@ -266,4 +266,8 @@ class UpgradeResource(WebSocketResource):
             # as the transport's producer the WebSocket takes
             channel.setTimeout(None)
             channel.transport.unregisterProducer()
-        return super().render(request)
+        transport = channel.transport
+        answer = super().render(request)
+        if transport is not None and channel.transport is None:
+            channel.successor = getattr(transport, "wrappedProtocol", None) or transport.protocol
+        return answer

@@ -180,7 +180,6 @@ def test_head_has_the_headers_and_no_body(client):
 
 def test_a_body_that_is_too_large_is_a_413(client):
     assert client.post("/rest/led/1_01", b"x" * (LARGEST_BODY + 1)).error == (413, "TooLarge")
-    assert client.transport.disconnecting
 
 
 def test_a_chunked_body_that_is_too_large_is_a_413_too(client):
@@ -192,7 +191,7 @@ def test_a_chunked_body_that_is_too_large_is_a_413_too(client):
     chunk = b"x" * 65536
     for _ in range(LARGEST_BODY // len(chunk) + 1):
         channel.dataReceived(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-    channel.dataReceived(b"0\r\n\r\n")
+        client.rig.clock.pump([0] * 10)  # some turns of the reactor
     assert client.received.error == (413, "TooLarge")
 
 
