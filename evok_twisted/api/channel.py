@@ -20,10 +20,14 @@ from evok_twisted.logs import QuietLogger
 #: Seconds, from the first byte of a request, in which its headers have to be complete, and its body.
 HEADERS_TIME = 10.0
 BODY_TIME = 30.0
+#: HTTP's status for a request that may well be taken at another time.
+BUSY = 503
 #: Seconds that a client whose request was refused has to take the answer.
 LINGER = 1.0
 #: Bytes that are parsed in one turn of the reactor, so that what is expensive to parse holds up nobody for long.
 SLICE = 4096
+#: Bytes of a body that there is always room for: whatever others do, a set can be sent.
+SMALL_BODY = 8192
 #: Bytes that a chunk counts as, besides those in it: without that, a body in chunks of one byte costs far too much.
 CHUNK = 256
 
@@ -66,7 +70,7 @@ class BoundedRequest(Request):
     from no browser, or from a page that may talk to us; any other was answered with 403.
     """
 
-    #: of its body: bytes that count against its bound, and bytes that are kept
+    #: of its body: bytes that count against its bound, and those that are counted among all that wait
     _counted = 0
     _kept = 0
     _per_chunk = 0
@@ -84,11 +88,18 @@ class BoundedRequest(Request):
         self._counted += len(data) + self._per_chunk
         if self._counted > self._site.max_body:
             self._refuse_size()
-        elif not self._site.bodies.take(self._host, len(data)):
-            channel.refuse(503, b"Service Unavailable", "Busy", "too many bodies of requests are under way; try again")
+        elif not self._keep(self._counted - SMALL_BODY - self._kept):
+            channel.refuse(BUSY, b"Service Unavailable", "Busy", "too many large bodies are under way; try again")
         else:
-            self._kept += len(data)
             super().handleContentChunk(data)
+
+    def _keep(self, more: int) -> bool:
+        """Count ``more`` bytes of this body among those that wait, if there is room."""
+        if more > 0:
+            if not self._site.bodies.take(self._host, more):
+                return False
+            self._kept += more
+        return True
 
     def _refuse_size(self) -> None:
         channel: Any = self.channel
@@ -278,7 +289,7 @@ class Channel(HTTPChannel):
         """Answer a request that is not complete, and close the connection.
 
         What still comes is thrown away for a moment: a connection that is closed with something unread in it is reset,
-        and the client would not see the answer.
+        and many a client would not see the answer. Where there is too much already, even that is too much.
         """
         if self.refused or self.transport is None:
             return
@@ -290,6 +301,8 @@ class Channel(HTTPChannel):
         self._lingering = self.callLater(LINGER, transport.abortConnection)
         self._watch_deadline()
         self.loseWriteConnection()
+        if status == BUSY:
+            self._networkProducer.pauseProducing()
 
     def loseWriteConnection(self) -> None:
         """Say that nothing more is coming, where the transport can."""

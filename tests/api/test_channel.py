@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from evok_twisted.api.channel import BODY_TIME, HEADERS_TIME, LINGER, Channel
+from evok_twisted.api.channel import BODY_TIME, HEADERS_TIME, LINGER, SMALL_BODY, Channel
 from evok_twisted.api.site import ApiSite
 
 NEIGHBOUR = IPv4Address("TCP", "10.0.0.1", 1)
@@ -263,49 +263,60 @@ def test_chunks_are_parsed_in_slices_and_nothing_is_read_meanwhile():
     assert line.resource.bodies == [b"x" * 24000]
 
 
-def begun(size, announced=1000):
+LARGE = 50_000
+
+
+def begun(size, announced=LARGE):
     return b"POST / HTTP/1.1\r\nHost: plc\r\nContent-Length: %d\r\n\r\n" % announced + b"x" * size
 
 
-def test_bodies_that_wait_are_bounded_together():
-    line = Line(address=IPv4Address("TCP", "127.0.0.1", 1), max_body=1000)
-    for _ in range(8):
+def fill(line):
+    """Begin bodies until one is refused; how many were not."""
+    for count in range(20):
         line.connect()
-        line.send(begun(999))
-        assert line.transport.value() == b""
-    line.connect()
-    assert line.send(begun(9)).refused == (503, "Busy")
+        line.send(begun(LARGE - 1))
+        if line.transport.value():
+            assert line.refused == (503, "Busy")
+            return count
+    raise AssertionError("there is room for everything")
+
+
+def test_large_bodies_that_wait_are_bounded_together():
+    line = Line(address=IPv4Address("TCP", "127.0.0.1", 1), max_body=LARGE)
+    assert fill(line) == 9  # eight times the largest, each less what every body may have
 
 
 def test_bodies_of_one_address_leave_room_for_those_of_others():
-    line = Line(max_body=1000)
-    for _ in range(4):
-        line.connect()
-        line.send(begun(999))
-    line.connect()
-    assert line.send(begun(9)).refused == (503, "Busy")
+    line = Line(max_body=LARGE)
+    assert fill(line) == 4
     line.address = IPv4Address("TCP", "10.0.0.2", 1)
     line.connect()
-    assert line.send(post(b"x" * 1000)).resource.bodies == [b"x" * 1000]
+    assert line.send(post(b"x" * LARGE)).resource.bodies == [b"x" * LARGE]
+
+
+def test_a_small_body_is_taken_whatever_waits():
+    line = Line(max_body=LARGE)
+    fill(line)
+    line.connect()
+    assert line.send(post(b"x" * SMALL_BODY)).resource.bodies == [b"x" * SMALL_BODY]
 
 
 @pytest.mark.parametrize("end", ["complete", "lost", "refused", "late"])
 def test_a_body_that_waits_no_longer_makes_room(end):
-    line = Line(max_body=1000)
+    line = Line(max_body=LARGE)
     for _ in range(20):
         channel = line.connect()
-        line.send(begun(900))
+        line.send(begun(LARGE - 1))
         if end == "complete":
-            line.send(b"x" * 100)
+            line.send(b"x")
         elif end == "refused":
-            line.send(begun(0))  # more than was announced: the next request
-            line.send(b"x" * 100)
+            line.send(b"x" + begun(0, LARGE + 1))
         elif end == "late":
             line.clock.advance(BODY_TIME)
         channel.connectionLost(Failure(ConnectionLost()))
-    assert line.connect()
-    line.send(post(b"x" * 1000))
-    assert line.resource.bodies[-1] == b"x" * 1000
+    line.connect()
+    line.send(post(b"y" * LARGE))
+    assert line.resource.bodies[-1] == b"y" * LARGE
 
 
 # Time
