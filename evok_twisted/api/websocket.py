@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
@@ -35,6 +34,9 @@ CLOSE_PATIENCE = 5
 #: Close codes of RFC 6455.
 GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 
+#: Bytes of the shortest frame of a client, and fragments that a message may have.
+SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
+
 #: Seconds between two pings, and how many a client may leave without a sign of life.
 PING_INTERVAL = 30
 PATIENCE = 2
@@ -45,8 +47,9 @@ class Connection(WebSocketServerProtocol):
     """One client.
 
     While it does not read what it is sent (its transport says so), changes are not queued: the devices that changed
-    are remembered, and told of once, with their latest state, when it reads again. Its own messages wait meanwhile, as
-    they do while it sends more than it may: nothing is read from its socket then.
+    are remembered, and told of once, with their latest state, when it reads again. Its own frames wait meanwhile, as
+    they do while it sends more than it may: nothing is read from its socket then. Every frame counts, for every one
+    costs something, pings and the empty ones too.
 
     Autobahn has hundreds of attributes; ours begin with ``evok``.
     """
@@ -59,7 +62,7 @@ class Connection(WebSocketServerProtocol):
         self.evok_session: Session | None = None
         self.evok_stalled = False
         self.evok_missed: dict[Device, None] = {}
-        self.evok_inbox: deque[bytes] = deque()
+        self.evok_fragments = 0
         self.evok_allowance = Allowance(1, 0.0)
         self.evok_throttled: IDelayedCall | None = None
         self.evok_patience: IDelayedCall | None = None
@@ -92,7 +95,6 @@ class Connection(WebSocketServerProtocol):
             if call is not None and call.active():
                 call.cancel()
         self.evok_missed.clear()
-        self.evok_inbox.clear()
         self._log.debug("{peer} is gone: {code} {reason}", peer=self.peer, code=code, reason=reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -109,29 +111,41 @@ class Connection(WebSocketServerProtocol):
         self.sendPing()
         self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
 
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.evok_inbox.append(payload)  # bounded, for while messages wait nothing is read from the socket
-        self.evok_work()
-
-    def evok_work(self) -> None:
-        """Do what the client asked for, as far as it may ask and reads the answers."""
-        session = self.evok_session
-        while self.evok_inbox and session is not None and not self.evok_stalled and self.evok_throttled is None:
+    def processData(self) -> bool:
+        """Take what comes next of what was received, if this client may have it taken now; whether there was any."""
+        if self.evok_stalled or self.evok_throttled is not None:
+            return False
+        if self.current_frame is None and len(self.data) >= SHORTEST_FRAME:
             wait = self.evok_allowance.take(self.factory.reactor.seconds())
             if wait:
                 self.evok_throttled = self.factory.reactor.callLater(wait, self.evok_go_on)
                 self.transport.pauseProducing()
-            else:
-                session.handle(self.evok_inbox.popleft())
+                return False
+        processed: bool = super().processData()
+        return processed
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        self.evok_fragments = 0
+        super().onMessageBegin(isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        self.evok_fragments += 1
+        if self.evok_fragments > MOST_FRAGMENTS:
+            self.evok_close(POLICY_VIOLATION, f"a message has at most {MOST_FRAGMENTS} fragments")
+        super().onMessageFrameBegin(length)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.evok_session is not None:
+            self.evok_session.handle(payload)
 
     def evok_go_on(self) -> None:
         """The client has waited."""
         self.evok_throttled = None
-        self.evok_work()
         self.evok_read()
 
     def evok_read(self) -> None:
-        """Read from the socket again, if there is nothing against it."""
+        """Take what was received, and read from the socket again, if there is nothing against it."""
+        self.consumeData()
         if not self.evok_stalled and self.evok_throttled is None:
             self.transport.resumeProducing()
 
@@ -182,7 +196,6 @@ class Connection(WebSocketServerProtocol):
         if self.evok_missed:
             missed, self.evok_missed = tuple(self.evok_missed), {}
             self.evok_send(listing(missed, self.evok_dialect))
-        self.evok_work()
         self.evok_read()
 
     def stopProducing(self) -> None:
@@ -194,7 +207,7 @@ class ConnectionFactory(WebSocketServerFactory):
 
     :param all_filtered: whether the command ``all`` answers with what the client's filter accepts only.
     :param max_message_size: in bytes; a client that sends more is closed with 1009.
-    :param max_message_rate: messages a second that a client may send; more have to wait.
+    :param max_message_rate: frames a second that a client may send, messages and all others; more have to wait.
     :ivar connections: those that are open.
     """
 
