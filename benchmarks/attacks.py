@@ -35,6 +35,11 @@ def post(path: str, body: bytes, *, announced: int | None = None) -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), length, body)
 
 
+def get(path: str) -> bytes:
+    """A request without a body."""
+    return b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode()
+
+
 def bulk(**lists: object) -> bytes:
     """A bulk request."""
     return post("/bulk", json.dumps(lists).encode())
@@ -87,16 +92,15 @@ def patterns(number: int) -> bytes:
     return long_frame(json.dumps({"cmd": "filter", "devices": names}).encode())
 
 
-GET = b"GET /rest/all HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 CHUNKED = b"POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 CIRCUITS = [f"1_{n}" for n in range(8000)]
 LEDS = {"device_type": "led", "assigned_values": {"value": 0}}
-CALLS = [{"jsonrpc": "2.0", "id": n, "method": "owbus_list", "params": [str(n)]} for n in range(5000)]
+CALLS = [{"jsonrpc": "2.0", "id": n, "method": "owbus_list", "params": [str(n)]} for n in range(1000)]
 
 #: By name: what one client sends, whether it reads the answers, and how many connections one such client makes.
 ATTACKS: dict[str, tuple[Callable[[], Chunks], bool, int]] = {
-    "pipelined, not read": (lambda: forever(GET), False, 1),
-    "pipelined, read": (lambda: forever(GET), True, 1),
+    "pipelined, not read": (lambda: forever(get("/rest/all")), False, 1),
+    "pipelined, read": (lambda: forever(get("/rest/all")), True, 1),
     "bulk: kinds x circuits": (
         lambda: forever(bulk(group_queries=[{"device_types": NAMES * 800, "device_circuits": CIRCUITS}])),
         True,
@@ -116,7 +120,9 @@ ATTACKS: dict[str, tuple[Callable[[], Chunks], bool, int]] = {
         True,
         64,
     ),
-    "a filter, again and again": (lambda: frames(patterns(0)), True, 1),
+    "other filters all the time": (lambda: frames(*map(patterns, range(100))), True, 1),
+    "one property of all": (lambda: forever(get("/rest/register/all/value")), True, 1),
+    "OpenAPI": (lambda: forever(get("/openapi.json")), True, 1),
     "pings": (lambda: frames(frame(9, b"x")), False, 1),
     "pings, pongs read": (lambda: frames(frame(9, b"x")), True, 1),
     "empty continuations": (lambda: frames(frame(0, final=False), first=frame(1, final=False)), True, 1),

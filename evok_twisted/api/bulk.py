@@ -13,6 +13,7 @@ from twisted.web.server import Request
 from evok_twisted.api.dialects import fragment, listing
 from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
 from evok_twisted.core.commands import Assignment
+from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
@@ -93,27 +94,29 @@ class Bulk(Front):
 
     async def answer(self, request: Request, dialect: Dialect) -> bytes:
         asked = _parse(self.body(request))
+        clock = self._commands.clock
         sets: list[Assignment] = []
         places: list[str] = []
-        for n, one in enumerate(asked.individual_assignments):
+        async for n, one in sliced(enumerate(asked.individual_assignments), clock):
             places.append(f"individual_assignments[{n}]")
             with _at(places[-1]):
                 device = self._registry.find(one.device_type, one.device_circuit, dialect)
             sets.append(Assignment(device, one.assigned_values))
         groups: list[int] = []
-        for n, group in enumerate(asked.group_assignments):
+        async for n, group in sliced(enumerate(asked.group_assignments), clock):
             with _at(f"group_assignments[{n}]"):
                 devices = self._select((group.device_type,), group, dialect)
+            _bound(len(sets) + len(devices))
             groups.append(len(devices))
             places += [f"group_assignments[{n}]"] * len(devices)
             sets += [Assignment(device, group.assigned_values) for device in devices]
         queries: list[list[Device]] = []
-        for n, query in enumerate(asked.group_queries):
+        meant = len(sets)
+        async for n, query in sliced(enumerate(asked.group_queries), clock):
             with _at(f"group_queries[{n}]"):
                 queries.append(self._select(query.device_types, query, dialect))
-        meant = len(sets) + sum(map(len, queries))
-        if meant > MOST_CIRCUITS:
-            raise BadRequest(f"this is about {meant} circuits, expected at most {MOST_CIRCUITS} in one request")
+            meant += len(queries[-1])
+            _bound(meant)
         try:
             outcomes = await self._commands.set_all(sets)
         except EvokError as error:
@@ -147,10 +150,18 @@ class Bulk(Front):
 
 def _parse(body: bytes) -> BulkRequest:
     try:
-        return _decoder.decode(body)
+        asked = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         expected: Mapping[str, Any] = BulkRequest.__annotations__
         raise BadRequest(f"{error}; the body is a JSON object with {', '.join(expected)}"[:300]) from None
+    narrowed: tuple[GroupAssignment | GroupQuery, ...] = (*asked.group_assignments, *asked.group_queries)
+    _bound(sum(len(group.device_circuits or ()) for group in narrowed))
+    return asked
+
+
+def _bound(circuits: int) -> None:
+    if circuits > MOST_CIRCUITS:
+        raise BadRequest(f"this is about {circuits} circuits or more, expected at most {MOST_CIRCUITS} in one request")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from twisted.web.server import Request
 from evok_twisted.api.dialects import state_object
 from evok_twisted.api.http import Front, Operation, json, schema_of
 from evok_twisted.api.session import is_id
+from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import shown
@@ -119,7 +120,10 @@ class Rpc(Front):
         if not isinstance(message, list):
             answer = await self._call(message, dialect)
         elif 0 < len(message) <= LARGEST_BATCH:
-            calls = [Deferred.fromCoroutine(self._call(call, dialect)) for call in message]
+            calls = [
+                Deferred.fromCoroutine(self._call(call, dialect))
+                async for call in sliced(message, self._commands.clock)
+            ]
             done: Any = await DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
             answers = [answer for _, answer in done if answer is not None]
             answer = b"[%b]" % b",".join(answers) if answers else None

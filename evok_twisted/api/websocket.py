@@ -37,6 +37,9 @@ GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 #: Bytes of the shortest frame of a client, and fragments that a message may have.
 SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
 
+#: Seconds that a client's frames may take in one turn; then it waits four times as long as they took.
+LONGEST_TURN = 0.002
+
 #: Seconds between two pings, and how many a client may leave without a sign of life.
 PING_INTERVAL = 30
 PATIENCE = 2
@@ -63,6 +66,7 @@ class Connection(WebSocketServerProtocol):
         self.evok_stalled = False
         self.evok_missed: dict[Device, None] = {}
         self.evok_fragments = 0
+        self.evok_turn = 0.0
         self.evok_allowance = Allowance(1, 0.0)
         self.evok_throttled: IDelayedCall | None = None
         self.evok_patience: IDelayedCall | None = None
@@ -111,12 +115,18 @@ class Connection(WebSocketServerProtocol):
         self.sendPing()
         self.evok_next_ping = self.factory.reactor.callLater(PING_INTERVAL, self.evok_ping)
 
+    def consumeData(self) -> None:
+        self.evok_turn = self.factory.reactor.seconds()
+        super().consumeData()
+
     def processData(self) -> bool:
         """Take what comes next of what was received, if this client may have it taken now; whether there was any."""
         if self.evok_stalled or self.evok_throttled is not None:
             return False
         if self.current_frame is None and len(self.data) >= SHORTEST_FRAME:
-            wait = self.evok_allowance.take(self.factory.reactor.seconds())
+            now = self.factory.reactor.seconds()
+            lasted = now - self.evok_turn
+            wait = 4 * lasted if lasted > LONGEST_TURN else self.evok_allowance.take(now)
             if wait:
                 self.evok_throttled = self.factory.reactor.callLater(wait, self.evok_go_on)
                 self.transport.pauseProducing()

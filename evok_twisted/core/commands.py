@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
+from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import parse
@@ -53,11 +54,13 @@ class Commands:
     """The one way in for whoever wants to change something.
 
     :param writers: who writes to the devices of a group, by the name of the group; may grow later.
+    :ivar clock: what commands run on.
     """
 
     _log = Logger()
 
     def __init__(self, registry: Registry, events: Events, writers: Mapping[str, Writer]) -> None:
+        self.clock = events.clock
         self._registry = registry
         self._events = events
         self._writers = writers
@@ -99,7 +102,7 @@ class Commands:
 
     async def _set_all(self, sets: Sequence[Assignment]) -> list[EvokError | None]:
         outcomes: list[EvokError | None] = [None] * len(sets)
-        for n, one in enumerate(sets):
+        async for n, one in sliced(enumerate(sets), self.clock):
             with _told_apart(n):
                 try:
                     self._check(one)

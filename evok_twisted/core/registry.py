@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
 from evok_twisted.model import aliases
@@ -21,7 +22,8 @@ class Registry:
         self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
         self._circuits: set[str] = set()
         self._by_alias: dict[str, Device] = {}
-        self._groups: dict[str, int | None] = {}
+        self._by_group: dict[tuple[str, str], list[Device]] = {}
+        self._numbers: dict[str, int] = {}
         #: aliases of devices that are not there (yet)
         self._kept: dict[str, Target] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -31,8 +33,9 @@ class Registry:
     def add(self, device: Device) -> None:
         """Make ``device`` known. Of two with one circuit in a kind, the first is found; both are listed."""
         self._by_kind[device.kind].append(device)
+        self._by_group.setdefault((device.kind, device.group), []).append(device)
         if device.number is not None:
-            self._groups[device.group] = device.number
+            self._numbers[device.group] = device.number
         for dialect, index in self._by_circuit.items():
             circuit = device.circuit_in(dialect)
             index.setdefault((device.kind, circuit), device)
@@ -68,16 +71,20 @@ class Registry:
         return device
 
     def _lookup(self, kinds: tuple[str, ...], circuit: object, dialect: Dialect) -> Device | None:
+        return next(iter(self._all_called(kinds, circuit, dialect)), None)
+
+    def _all_called(self, kinds: tuple[str, ...], circuit: object, dialect: Dialect) -> list[Device]:
+        """The devices of any of ``kinds`` that have a circuit, or the one that has an alias."""
         if isinstance(circuit, int) and not isinstance(circuit, bool):
             circuit = str(circuit)
         if not isinstance(circuit, str):
             raise BadValue(f"circuit: got {shown(circuit)}, expected the name of a circuit, as text")
         index = self._by_circuit[dialect]
-        for kind in kinds:
-            if (kind, circuit) in index:
-                return index[kind, circuit]
-        device = self._by_alias.get(aliases.bare(circuit))
-        return device if device is not None and device.kind in kinds else None
+        found = [index[kind, circuit] for kind in kinds if (kind, circuit) in index]
+        if not found:
+            device = self._by_alias.get(aliases.bare(circuit))
+            return [device] if device is not None and device.kind in kinds else []
+        return found
 
     def select(
         self,
@@ -90,6 +97,8 @@ class Registry:
     ) -> list[Device]:
         """The devices that a client means by several conditions, each of which narrows; None is no condition.
 
+        What is named twice is meant once.
+
         :param names: of kinds, in either dialect.
         :param circuits: circuits or aliases; each may be one of every kind.
         :param group: the name of the configured device that they belong to.
@@ -97,28 +106,37 @@ class Registry:
         :raises UnknownDevice: there is no such kind, or no such configured device.
         :raises UnknownCircuit: no device of these kinds has one of the circuits.
         """
-        kinds = [named(name, dialect) for name in names]
+        kinds = tuple(dict.fromkeys(kind for name in dict.fromkeys(names) for kind in named(name, dialect)))
+        groups = None if group is None and number is None else self._groups_of(group, number)
+        if circuits is None and groups is None:
+            return [device for kind in kinds for device in self._by_kind[kind]]
         if circuits is None:
-            devices = [device for each in kinds for kind in each for device in self._by_kind[kind]]
-        else:
-            devices = []
-            for circuit in circuits:
-                found = [device for each in kinds if (device := self._lookup(each, circuit, dialect)) is not None]
-                if not found:
-                    wanted = " and ".join(map(str, names))
-                    hint = self._hint(tuple(kind for each in kinds for kind in each), dialect)
-                    raise UnknownCircuit(f"{wanted} has no circuit or alias {shown(circuit)}{hint}")
-                devices += found
-        if group is not None:
-            _expect("group", group, self._groups)
-            devices = [device for device in devices if device.group == str(group)]
+            return [
+                device for kind in kinds for each in groups or () for device in self._by_group.get((kind, each), ())
+            ]
+        devices: dict[Device, None] = {}
+        for circuit in dict.fromkeys(circuits):
+            found = self._all_called(kinds, circuit, dialect)
+            if not found:
+                wanted = " and ".join(dict.fromkeys(map(str, names)))
+                raise UnknownCircuit(f"{wanted} has no circuit or alias {shown(circuit)}{self._hint(kinds, dialect)}")
+            devices.update(dict.fromkeys(found))
+        return [device for device in devices if groups is None or device.group in groups]
+
+    def _groups_of(self, name: object, number: object) -> list[str]:
+        """The groups that have this name and this number."""
+        found = list(self._numbers)
+        if name is not None:
+            _expect("group", name, self._numbers)
+            found = [str(name)]
         if number is not None:
-            _expect("global_device_id", number, self._groups.values())
-            devices = [device for device in devices if str(device.number) == str(number)]
-        return list(dict.fromkeys(devices))
+            _expect("global_device_id", number, self._numbers.values())
+            found = [group for group in found if str(self._numbers[group]) == str(number)]
+        return found
 
     def _hint(self, kinds: tuple[str, ...], dialect: Dialect) -> str:
-        circuits = [device.circuit_in(dialect) for kind in kinds for device in self._by_kind[kind]]
+        devices = (device for kind in kinds for device in self._by_kind[kind])
+        circuits = [device.circuit_in(dialect) for device in islice(devices, 9)]
         if not circuits:
             return "; there are no circuits of that kind"
         return "; there are " + ", ".join(circuits[:8]) + (", ..." if len(circuits) > 8 else "")

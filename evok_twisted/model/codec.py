@@ -7,6 +7,7 @@ A ``Parameter`` turns what a client sent (a number, a boolean or text: all clien
 from __future__ import annotations
 
 import math
+import reprlib
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -160,11 +161,22 @@ def _number(value: Any) -> float:
     return number
 
 
+#: Looks at the begin of what it is given, and not at all of it.
+_brief = reprlib.Repr()
+_brief.maxdict = _brief.maxlist = 20
+_brief.maxlevel = 3
+_brief.maxstring = _brief.maxother = 60
+
+
 def shown(value: Any) -> str:
     """A client's value in an error message, cut to a length that fits one."""
     try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a thousand lists in each other
+        text = (
+            _brief.repr(value)
+            if isinstance(value, dict | list)
+            else repr(value[:61] if isinstance(value, str) else value)
+        )
+    except (ValueError, RecursionError):  # a number of thousands of digits
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fakes import TwoBoards
 from twisted.internet.task import Clock
@@ -206,8 +208,25 @@ def test_only_post_is_taken(client):
         {"group_queries": [{"device_types": ["led"]}] * 1001},
         {"group_queries": [{"device_types": ["register", "led", "relay", "ai"]}] * 100},
         {"group_assignments": [{"device_type": "register", "assigned_values": {"value": 1}}] * 100},
+        {"group_queries": [{"device_types": ["led"], "device_circuits": ["1_01"] * 2049}]},
     ],
 )
 def test_a_request_that_would_keep_the_service_busy_is_refused(client, boards, many):
     assert client.post("/bulk", many).error == (400, "BadRequest")
     assert written(boards) == []
+
+
+def test_what_is_named_twice_is_meant_once(client):
+    circuits = ["1_01", "1_02"] * 100
+    asked = {"device_types": ["led", "led", "input"] * 1000, "device_circuits": circuits, "group": "1"}
+    (states,) = client.post("/bulk", {"group_queries": [asked]}).json["group_queries"]
+    shown = [(one["dev"], one["circuit"]) for one in states]
+    assert shown == [("led", "1_01"), ("input", "1_01"), ("led", "1_02"), ("input", "1_02")]
+
+
+def test_others_are_answered_while_a_long_request_is_done(client, boards):
+    asked = {"group_queries": [{"device_types": ["led"], "device_circuits": ["1_01"]}] * 500}
+    client.send("POST", "/bulk", json.dumps(asked).encode())
+    assert client.transport.value() == b""
+    boards.clock.pump([0] * 12)
+    assert len(client.received.json["group_queries"]) == 500

@@ -204,6 +204,7 @@ def test_what_is_asked_for_at_once_is_one_of_those_that_may_wait(boards):
     boards.extension.bus.answering = False
     start(boards, relay(5))
     done = start(boards, *(relay(n % 5 + 1, alias=f"a{n}") for n in range(100)))
+    boards.clock.pump([0] * 3)
     more = [start(boards, relay(n % 5 + 1, alias=f"b{n}")) for n in range(64)]
     assert mistakes(more) == [None] * 63 + ["busy"]
     while boards.extension.bus.asked:
@@ -215,8 +216,17 @@ def test_thousands_of_sets_that_fail_at_once_each_have_their_outcome(boards):
     boards.extension.bus.answering = False
     sets = [relay(n % 5 + 1, n % 2, alias=f"a{n % 5}") for n in range(2000)]
     first, second = start(boards, *sets), start(boards, *sets)
+    boards.clock.pump([0] * 50)
     boards.extension.bus.turn(False)
     assert {outcome.code for outcome in (*first.result, *second.result)} == {"offline"}
+
+
+def test_others_have_their_turn_while_thousands_of_sets_are_checked(boards):
+    done = start(boards, *(relay(n % 5 + 1, n % 2) for n in range(1000)))
+    other = start(boards, ("led", "1_01", {"value": 1}))
+    assert (done.called, other.called) == (False, True)
+    boards.clock.pump([0] * 30)
+    assert done.result == [None] * 1000
 
 
 def mistakes(many):

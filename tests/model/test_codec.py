@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 
 import pytest
@@ -244,11 +245,11 @@ def test_a_value_of_60_characters_is_not_cut():
     assert shown("x" * 58) == repr("x" * 58)
 
 
-def test_a_value_nested_too_deep_to_be_shown_is_told_by_its_type():
+def test_a_value_that_is_nested_deep_is_shown_by_its_begin():
     nested = []
     for _ in range(100_000):
         nested = [nested]
-    with pytest.raises(BadValue, match="value: got a value of type list, expected 0 or 1"):
+    with pytest.raises(BadValue, match=re.escape("value: got [[[[...]]]], expected 0 or 1")):
         parse({"value": Bit()}, {"value": nested})
 
 
