@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from evok_twisted import config as cfg
 from evok_twisted import tap
+from evok_twisted.api.limits import RESERVE
 from evok_twisted.settings import Problems
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,10 @@ def test_the_unit_runs_the_options_that_there_are():
     options = tap.Options()
     options.parseOptions(command.partition(" evok ")[2].split())
     assert options["config"] == tap.DEFAULT_CONFIG
+
+
+def test_the_unit_lets_the_service_have_as_many_files_as_it_allows_connections():
+    assert int(re.search(r"^LimitNOFILE=(\d+)", UNIT, re.MULTILINE)[1]) >= cfg.Apis().max_connections + RESERVE
 
 
 def test_the_man_page_has_every_option_and_no_other():

@@ -192,7 +192,9 @@ class Channel(HTTPChannel):
     def _parse(self) -> None:
         """Parse up to the end of one request, or a slice of chunks; until the rest is parsed, no more is read."""
         while self._unparsed and not self.refused and not self._handlingRequest:
-            size = SLICE if self.line_mode or self.length is None else len(self._unparsed)  # a plain body is cheap
+            size = SLICE
+            if not self.line_mode and self.length is not None and self._transferDecoder is not None:
+                size = self._transferDecoder.contentLength  # all of a plain body: it is cheap
             data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             super().dataReceived(data)
             if self._transferDecoder is not None and self.length is None:

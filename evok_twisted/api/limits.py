@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import resource
 from collections import Counter
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
@@ -10,8 +11,14 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from evok_twisted.logs import Logger
 
+#: Descriptors that connections of clients leave for buses, files and libraries.
+RESERVE = 128
+
 #: Seconds to wait at least: what is missing by a rounding error is not worth a timer of its own.
 SHORTEST_WAIT = 0.001
+
+
+_log = Logger()
 
 
 class Allowance:
@@ -34,6 +41,23 @@ class Allowance:
             return max((1 - self._left) / self._rate, SHORTEST_WAIT)
         self._left -= 1
         return 0.0
+
+
+def connections(wanted: int) -> int:
+    """How many connections there may be, of ``wanted``, so that files and buses can be opened all the same.
+
+    As far as the system lets us, its limit on open files is raised for that.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + RESERVE
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    most = max(1, soft - min(RESERVE, soft // 2))
+    _log.warn("at most {most} connections: the system lets this process have {soft} open files", most=most, soft=soft)
+    return most
 
 
 class Doorkeeper(WrappingFactory):

@@ -44,9 +44,14 @@ class OpenApi(JsonResource):
         super().__init__()
         self._tree = tree
         self._registry = registry
+        self._made = b""
+        #: how many devices there were then
+        self._made_of = -1
 
     def get(self, request: Request) -> bytes:
-        return json(request, msgspec.json.encode(document(self._tree, self._registry)))
+        if self._made_of != self._registry.size:
+            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._registry)), self._registry.size
+        return json(request, self._made)
 
 
 def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, Any]:

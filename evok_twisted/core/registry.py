@@ -45,6 +45,11 @@ class Registry:
                 with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
                     self.rename(device, alias)
 
+    @property
+    def size(self) -> int:
+        """How many devices there are, those that are not listed included; they only become more."""
+        return sum(map(len, self._by_kind.values()))
+
     def __iter__(self) -> Iterator[Device]:
         """Every device, in the order of ``all``."""
         for kind, devices in self._by_kind.items():

@@ -197,6 +197,20 @@ def test_what_comes_behind_a_request_that_takes_its_time_waits_and_is_not_read_w
     assert (line.done, line.reads) == (5001, True)
 
 
+def test_of_posts_in_a_row_no_more_is_read_than_is_about_to_be_done():
+    line = Line()
+    stream = post(b" " * 30_000) * 30
+    sent = turns = 0
+    while line.done < 25:
+        turns += 1
+        assert turns < 200
+        if line.reads:
+            line.send(stream[sent : sent + 65536], turns=0)
+            sent += 65536
+        line.turns(1)
+        assert sent - line.done * 30_000 < 2 * 65536 + 30_000
+
+
 def test_a_client_that_goes_in_the_middle_of_a_row_has_nothing_more_done():
     line = Line().send(GET * 100)
     line.channel.connectionLost(Failure(ConnectionLost()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from fakes import Transport
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -154,3 +157,28 @@ def test_an_allowance_is_so_many_at_once_and_so_many_a_second():
 def test_an_allowance_that_is_not_used_grows_to_a_seconds_worth():
     allowance = Allowance(10, 0.0)
     assert [allowance.take(1000.0) for _ in range(11)][-2:] == [0.0, pytest.approx(0.1)]
+
+
+def connections_of(files, wanted):
+    """What a process that may open so many files says, and its limit then."""
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {1}));"
+        "from evok_twisted.api.limits import connections;"
+        "print(connections({2}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    command = [sys.executable, "-c", program.format(*files, wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    return tuple(map(int, done.stdout.split()))
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "expected"),
+    [
+        ((1024, 1024), 2048, (896, 1024)),
+        ((1024, 4096), 2048, (2048, 2176)),
+        ((1024, 1024), 100, (100, 1024)),
+        ((64, 64), 2048, (32, 64)),
+    ],
+)
+def test_connections_leave_descriptors_for_buses_and_files(files, wanted, expected):
+    assert connections_of(files, wanted) == expected
