@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger as TwistedLogger
 from twisted.logger import LogLevel
 
@@ -24,6 +25,61 @@ class QuietLogger(Logger):
 
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         super().emit(LogLevel.debug if level is LogLevel.info else level, format, **kwargs)
+
+
+class Repeats:
+    """Tells of what may come again and again: the first times as it is, then a line each minute while it goes on.
+
+    The line has how often it came, and the last of the messages; when a minute brought none, all begins anew.
+
+    :param burst: messages in a row that are told at once: what begins, and its end.
+    """
+
+    #: seconds between two lines while it goes on
+    period = 60.0
+
+    def __init__(self, log: TwistedLogger, clock: IReactorTime, burst: int = 2) -> None:
+        self._log = log
+        self._clock = clock
+        self._burst = burst
+        self._told = 0
+        self._kept: list[tuple[Any, str, dict[str, object]]] = []
+        self._count = 0
+        self._alarm: IDelayedCall | None = None
+
+    def info(self, format: str, **kwargs: object) -> None:
+        """Tell of it, at level info."""
+        self._tell(LogLevel.info, format, kwargs)
+
+    def warn(self, format: str, **kwargs: object) -> None:
+        """Tell of it, at level warn."""
+        self._tell(LogLevel.warn, format, kwargs)
+
+    def error(self, format: str, **kwargs: object) -> None:
+        """Tell of it, at level error."""
+        self._tell(LogLevel.error, format, kwargs)
+
+    def _tell(self, level: Any, format: str, kwargs: dict[str, object]) -> None:
+        if self._alarm is None:
+            self._alarm = self._clock.callLater(self.period, self._sum_up)
+        if self._told < self._burst:
+            self._told += 1
+            self._log.emit(level, format, **kwargs)
+        else:
+            self._count += 1
+            self._kept[:] = [(level, format, kwargs)]
+
+    def _sum_up(self) -> None:
+        self._alarm = None
+        if not self._count:
+            self._told = 0
+            return
+        ((level, format, kwargs),) = self._kept
+        count, self._count = self._count, 0
+        self._kept.clear()
+        message = format + "; {repeated} messages like this in {period:g} s, this is the last"
+        self._log.emit(level, message, repeated=count, period=self.period, **kwargs)
+        self._alarm = self._clock.callLater(self.period, self._sum_up)
 
 
 def set_level(name: str) -> None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,11 +24,17 @@ from evok_twisted.bus.line import Line
 from evok_twisted.bus.modbus import ModbusClientProtocol, Request
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline
-from evok_twisted.logs import Logger, QuietLogger
+from evok_twisted.logs import Logger, QuietLogger, Repeats
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
 
 #: longest wait between two attempts to connect, in seconds
 SLOWEST_RETRY = 3.0
+#: seconds until the next attempt where the connection that ended was of use
+QUICK_RETRY = 0.05
+#: seconds that requests wait for that next connection
+GRACE = 1.0
+#: seconds after which a connection has proved that it lasts
+LASTING = 5.0
 
 
 def retry_delay(attempt: int) -> float:
@@ -48,6 +61,9 @@ class ModbusBus(ABC):
 
     _log = Logger()
 
+    #: whether the other side may close a connection of use at any time, as some servers do after every answer
+    may_be_closed: ClassVar[bool] = False
+
     def __init__(
         self,
         name: str,
@@ -63,6 +79,13 @@ class ModbusBus(ABC):
         self.write_timeout = write_timeout
         self._clock = clock
         self._protocol: ModbusClientProtocol | None = None
+        #: a connection that was of use and was closed: requests wait there for the next one
+        self._standby: ModbusClientProtocol | None = None
+        self._grace: IDelayedCall | None = None
+        self._why = ""
+        self._connected_at = 0.0
+        self._useful = False
+        self._closings = Repeats(self._log, clock)
         self._watchers: list[Callable[[bool], None]] = []
         # what was logged last, since when, and how long what was before had lasted: a server that takes connections
         # and never answers is one condition, however often it is connected
@@ -70,7 +93,7 @@ class ModbusBus(ABC):
         self._since = clock.seconds()
         self._lasted = 0.0
         self._retry = retry
-        #: attempts since the last answer; ClientService begins anew with every connection, of use or not
+        #: attempts since a connection lasted; ClientService begins anew with every connection, of use or not
         self._fruitless = 0
         #: keeps the connection up while it runs
         self.service = _ClientService(
@@ -81,6 +104,8 @@ class ModbusBus(ABC):
         )
 
     def _delay(self, _: int) -> float:
+        if self._standby is not None:
+            return QUICK_RETRY
         self._fruitless += 1
         return self._retry(self._fruitless)
 
@@ -93,8 +118,17 @@ class ModbusBus(ABC):
 
     @property
     def online(self) -> bool:
-        """Whether there is a connection."""
-        return self._protocol is not None
+        """Whether there is a connection, or one that was of use has only just ended."""
+        return self._client is not None
+
+    @property
+    def _client(self) -> ModbusClientProtocol | None:
+        return self._protocol or self._standby
+
+    @property
+    def short_lived(self) -> bool:
+        """Whether the connection before was closed soon, with something unanswered perhaps."""
+        return self._standby is not None
 
     def watch(self, watcher: Callable[[bool], None]) -> None:
         """Call ``watcher`` with ``online`` whenever that changes."""
@@ -103,31 +137,32 @@ class ModbusBus(ABC):
     def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
         """Read the words of ``block``.
 
-        :param timeout: seconds for the answer, where that is less than the bus's own.
+        :param timeout: of a probe, which gives way to commands: seconds for the answer, at most.
         """
-        if self._protocol is None:
+        client = self._client
+        if client is None:
             return fail(Offline(f"{self!r} is offline"))
-        read = self._protocol.read_input_registers if block.input else self._protocol.read_holding_registers
+        read = client.read_input_registers if block.input else client.read_holding_registers
         answer = read(block.start, count=block.count, device_id=unit)
         if timeout is not None:
-            self._protocol.hurry(answer, timeout)
+            client.make_probe(answer, timeout)
         return answer.addCallback(_words)
 
     def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
         """Write; what could not be sent by ``deadline`` fails with ``Timeout`` and is never sent."""
-        protocol = self._protocol
-        if protocol is None:
+        client = self._client
+        if client is None:
             return fail(Offline(f"{self!r} is offline"))
         if isinstance(write, WriteCoil):
-            answer = protocol.write_coil(write.address, bool(write.value), device_id=unit)
+            answer = client.write_coil(write.address, bool(write.value), device_id=unit)
         elif isinstance(write, WriteCoils):
-            answer = protocol.write_coils(write.address, [bool(coil.value) for coil in write.coils], device_id=unit)
+            answer = client.write_coils(write.address, [bool(coil.value) for coil in write.coils], device_id=unit)
         elif isinstance(write, WriteRegister):
-            answer = protocol.write_register(write.address, write.value, device_id=unit)
+            answer = client.write_register(write.address, write.value, device_id=unit)
         else:
-            answer = protocol.write_registers(write.address, list(write.values), device_id=unit)
+            answer = client.write_registers(write.address, list(write.values), device_id=unit)
         left = max(0.0, deadline - self._clock.seconds())
-        expiry = self._clock.callLater(left, protocol.withdraw, answer)
+        expiry = self._clock.callLater(left, self._withdraw, answer)
 
         def done(result: ModbusPDU | Failure) -> Failure | None:
             if expiry.active():
@@ -138,28 +173,71 @@ class ModbusBus(ABC):
         answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
         return acknowledged
 
+    def _withdraw(self, answer: Deferred[ModbusPDU]) -> None:
+        if self._client is not None:
+            self._client.withdraw(answer)
+
     def connected(self, protocol: ModbusClientProtocol) -> None:
         """A connection is made."""
         self._protocol = protocol
-        self._tell()
+        self._connected_at = self._clock.seconds()
+        self._useful = False
+        standby, self._standby = self._standby, None
+        if standby is None:
+            self._tell()
+        else:
+            protocol.inherit(standby)
 
     def heard(self) -> None:
         """There was an answer: only now it is known that the connection is of use."""
-        self._fruitless = 0
+        self._useful = True
+        self._end_grace()
+        if self._clock.seconds() - self._connected_at > LASTING:
+            self._fruitless = 0
         if self._up is not True:
             self._turn(True)
             self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
 
     def _not_connected(self, failure: Failure) -> None:
-        if self._up is None:
+        why = failure.getErrorMessage()
+        if self._standby is not None:
+            self._abandon(self._why)
+        elif self._up is None:
             self._turn(False)
-            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=failure.getErrorMessage())
+            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=why)
 
     def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
         """A connection is gone."""
         if self._protocol is not protocol:
             return
         self._protocol = None
+        if self.may_be_closed and self._useful and self.service.running and not protocol.given_up:
+            # what waits goes out on the next connection
+            lasted = self._clock.seconds() - self._connected_at
+            message = "{bus!r} was closed after {lasted:.1f} s: {why}; connecting again"
+            self._closings.info(message, bus=self, lasted=lasted, why=why)
+            protocol.standby = True
+            self._standby, self._why = protocol, why
+            if self._grace is None:
+                self._grace = self._clock.callLater(GRACE, self._abandon, why)
+        else:
+            self._lost(why)
+
+    def _abandon(self, why: str) -> None:
+        """The next connection does not come, or is of no use either."""
+        self._end_grace()
+        if self._standby is not None:
+            standby, self._standby = self._standby, None
+            self._lost(why)
+            standby.abandon(f"the connection was lost: {why}")
+
+    def _end_grace(self) -> None:
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+        self._grace = None
+
+    def _lost(self, why: str) -> None:
+        self._end_grace()
         if self._up is not False and self.service.running:
             self._turn(False)
             self._log.warn(

@@ -20,6 +20,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadWrit
 from evok_twisted.errors import BadAnswer
 
 __all__ = [
+    "DOUBTFUL",
     "SILENT",
     "WRITES",
     "Answer",
@@ -48,10 +49,15 @@ READ_WRITE = 23
 WRITES = (WRITE_COIL, WRITE_REGISTER, *WRITE_SEVERAL, MASK_WRITE, READ_WRITE)
 #: exceptions by which a gateway says that the slave behind it did not answer
 SILENT = (ExcCodes.GATEWAY_PATH_UNAVIABLE, ExcCodes.GATEWAY_NO_RESPONSE)
+#: exceptions after which a write may have been done all the same: server failure, acknowledge, busy
+DOUBTFUL = (ExcCodes.DEVICE_FAILURE, ExcCodes.ACKNOWLEDGE, ExcCodes.DEVICE_BUSY)
 
 _HEADER = struct.Struct(">HHHB")
+_BEGIN = struct.Struct(">HHHBB")
 #: length field of the longest frame: unit, and a PDU of 253 bytes
 _LONGEST = 254
+#: bytes of the longest frame, and of one that carries an exception
+LARGEST, EXCEPTION = 6 + _LONGEST, 9
 
 
 class _ReadHoldingRegisters(ReadHoldingRegistersResponse):
@@ -115,17 +121,34 @@ def _decoder() -> DecodePDU:
 
 
 class SocketFraming:
-    """Modbus TCP on one connection, as a client."""
+    """Modbus TCP on one connection, as a client.
+
+    Where what comes can no longer be followed, because a length is wrong or there are bytes that none counts, the frame
+    of an awaited transaction is a place to go on from. What nobody asked for is passed over, up to a bound.
+    """
 
     awaited = 0
-    remark = ""
+
+    #: requests that are remembered, so that their answers are known, late ones too
+    memory = 128
+    #: frames that nobody asked for, one after the other, after which the stream is of no use
+    most_unasked = 64
 
     def __init__(self) -> None:
         self._framer = FramerSocket(_decoder())
         self._buffer = b""
+        #: unit and function, by transaction, the oldest first
+        self._awaited: dict[int, tuple[int, int]] = {}
+        self._unasked = 0
+        self.remark = ""
 
     def encode(self, request: ModbusPDU) -> bytes:
-        return self._framer.buildFrame(request)
+        frame = self._framer.buildFrame(request)
+        self._awaited.pop(request.transaction_id, None)
+        self._awaited[request.transaction_id] = request.dev_id, request.function_code
+        if len(self._awaited) > self.memory:
+            del self._awaited[next(iter(self._awaited))]
+        return frame
 
     @property
     def partial(self) -> bool:
@@ -135,22 +158,63 @@ class SocketFraming:
         answers: list[Answer] = []
         buffer = self._buffer + data if self._buffer else data
         begin, end = 0, len(buffer)
-        while end - begin >= _HEADER.size:
-            transaction, protocol, length, unit = _HEADER.unpack_from(buffer, begin)
-            if protocol or not 2 <= length <= _LONGEST:
-                raise BadAnswer(f"no Modbus frame: it begins with {buffer[begin : begin + 8].hex(' ')}")
-            if end - begin < 6 + length:
+        while end - begin > _HEADER.size:
+            size = self._size(buffer, begin)
+            place = self._find(buffer, begin)
+            if place > begin and (size == 0 or place < begin + size):
+                begin = place
+                continue
+            if size == 0:
+                if not answers or end - begin > LARGEST:
+                    raise BadAnswer(f"no Modbus frame: it begins with {buffer[begin : begin + 8].hex(' ')}")
+                begin = end  # behind an answer, a few bytes that none counts
                 break
-            frame = buffer[begin : begin + 6 + length]
-            begin += 6 + length
-            try:
-                # zeros: with a transaction or unit to expect, pymodbus drops good frames behind a stale one
-                _, pdu = self._framer.handleFrame(frame, 0, 0)
-            except ModbusException:
-                pdu = None
-            answers.append(Answer(transaction, unit, pdu))
+            if end - begin < size:
+                break
+            answer = self._take(buffer[begin : begin + size])
+            if answer is not None:
+                answers.append(answer)
+            begin += size
         self._buffer = buffer[begin:]
         return answers
+
+    def _size(self, buffer: bytes, place: int) -> int:
+        """The bytes of the frame at ``place``; 0 where there can be none."""
+        transaction, protocol, length, unit, function = _BEGIN.unpack_from(buffer, place)
+        if protocol:
+            return 0
+        asked_unit, asked = self._awaited.get(transaction, (None, 0))
+        if asked_unit == unit and function == asked | 0x80:
+            return EXCEPTION  # whatever its length says
+        return 6 + length if 2 <= length <= _LONGEST else 0
+
+    def _find(self, buffer: bytes, place: int) -> int:
+        """Where, not far behind ``place``, the answer to something that was asked begins; -1 where none does."""
+        for begin in range(place, min(len(buffer) - _HEADER.size, place + LARGEST)):
+            transaction, protocol, length, unit, function = _BEGIN.unpack_from(buffer, begin)
+            if protocol == 0 and 2 <= length <= _LONGEST and (unit, function & 0x7F) == self._awaited.get(transaction):
+                return begin
+        return -1
+
+    def _take(self, frame: bytes) -> Answer | None:
+        transaction, _, _, unit, _ = _BEGIN.unpack_from(frame)
+        asked = self._awaited.get(transaction)
+        if asked is None or asked[0] != unit:
+            self._unasked += 1
+            self.remark = f"; what came was of transaction {transaction} of unit {unit}, which nobody had asked for"
+            if self._unasked > self.most_unasked:
+                raise BadAnswer(f"{self._unasked} frames that nobody had asked for, one after the other")
+            return None
+        del self._awaited[transaction]
+        self._unasked, self.remark = 0, ""
+        if frame[7] & 0x80:
+            frame = frame[:4] + b"\0\3" + frame[6:]  # what an exception's length must be
+        try:
+            # zeros: with a transaction or unit to expect, pymodbus drops good frames behind a stale one
+            _, pdu = self._framer.handleFrame(frame, 0, 0)
+        except ModbusException:
+            pdu = None
+        return Answer(transaction, unit, pdu)
 
 
 class _Awaited(NamedTuple):
@@ -289,13 +353,24 @@ def exception_of(answer: ModbusPDU) -> int:
     return answer.exception_code if isinstance(answer, ExceptionResponse) else 0
 
 
+#: As the Modbus specification calls them.
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    7: "negative acknowledge",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+
+
 def exception_name(code: int) -> str:
     """What a Modbus exception code is called, as ``illegal data address (2)``."""
-    try:
-        name = ExcCodes(code).name.lower().replace("_", " ")
-    except ValueError:
-        name = "unknown exception"
-    return f"{name} ({code})"
+    return f"{_EXCEPTIONS.get(code, 'unknown exception')} ({code})"
 
 
 def check(request: ModbusPDU, answer: ModbusPDU | None) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from evok_twisted.bus.framing import (
+    DOUBTFUL,
     SILENT,
     WRITES,
     Framing,
@@ -29,14 +30,18 @@ from evok_twisted.logs import Logger
 class Request:
     """A request on its way, and who waits for its answer."""
 
-    __slots__ = ("answer", "due", "pdu", "sent", "timeout")
+    __slots__ = ("answer", "begun", "due", "pdu", "probe", "sent", "timeout")
 
     def __init__(self, pdu: ModbusPDU, timeout: float) -> None:
         self.pdu = pdu
         self.timeout = timeout
         self.answer: Deferred[ModbusPDU] = Deferred()
+        #: whether it gives way to writes
+        self.probe = False
         #: when it was sent, None while it waits
         self.sent: float | None = None
+        #: when it was sent first, perhaps through another connection
+        self.begun: float | None = None
         #: when its answer must be there
         self.due = 0.0
 
@@ -58,6 +63,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     #: requests in a row without a byte in return, after which the connection is taken for dead: a server that was
     #: switched off says nothing, and TCP alone would notice minutes later
     patience = 3
+    #: seconds that a probe which was sent has for its answer when a write waits for it
+    courtesy = 0.1
 
     def __init__(self, clock: IReactorTime, timeout: float, framing: Framing, line: Line) -> None:
         super().__init__()
@@ -73,6 +80,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._pause: IDelayedCall | None = None
         self._silent = 0
         self._heard = 0.0
+        #: whether there is to be another connection soon, which takes over what waits
+        self.standby = False
         #: why the connection was dropped, if it was we who did
         self.given_up = ""
 
@@ -84,12 +93,26 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     def execute(self, no_response_expected: bool, request: ModbusPDU) -> Deferred[ModbusPDU]:
         """Queue a request; pymodbus's mixin comes through here."""
         queued = Request(request, self._timeout)
-        if not self.connected:
+        if not (self.connected or self.standby):
             queued.answer.errback(Offline("not connected"))
             return queued.answer
-        (self._writes if request.function_code in WRITES else self._reads).append(queued)
+        if request.function_code in WRITES:
+            self._writes.append(queued)
+            self._hurry_probes()
+        else:
+            self._reads.append(queued)
         self._pump()
         return queued.answer
+
+    def _hurry_probes(self) -> None:
+        now = self._clock.seconds()
+        probes = [request for request in self._in_flight.values() if request.probe]
+        if probes and not self._line.free(len(self._in_flight)):
+            for request in probes:
+                request.due = min(
+                    request.due, max(now, (now if request.sent is None else request.sent) + self.courtesy)
+                )
+            self._watch_first()
 
     def withdraw(self, answer: Deferred[ModbusPDU]) -> None:
         """Fail the request that ``answer`` belongs to with ``Timeout``, if it still waits: it is never sent then."""
@@ -100,18 +123,34 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                     answer.errback(Timeout("could not be sent in time; it will not be sent"))
                     return
 
-    def hurry(self, answer: Deferred[ModbusPDU], timeout: float) -> None:
-        """Let the request that ``answer`` belongs to have less time for it than others.
+    def make_probe(self, answer: Deferred[ModbusPDU], timeout: float) -> None:
+        """Let the request that ``answer`` belongs to have less time for it than others, and give way to writes.
 
         :param timeout: seconds.
         """
         for request in (*self._in_flight.values(), *self._writes, *self._reads):
-            if request.answer is answer and timeout < request.timeout:
-                request.due -= request.timeout - timeout
-                request.timeout = timeout
+            if request.answer is answer:
+                request.probe = True
+                request.due -= max(0.0, request.timeout - timeout)
+                request.timeout = min(timeout, request.timeout)
         self._watch_first()
 
+    def inherit(self, lost: ModbusClientProtocol) -> None:
+        """Take over what waits of a connection that was lost."""
+        for mine, theirs in ((self._writes, lost._writes), (self._reads, lost._reads)):
+            mine.extend(theirs)
+            theirs.clear()
+        lost.standby = False
+        self._pump()
+
+    def abandon(self, why: str) -> None:
+        """There is no other connection: fail what waits."""
+        self.standby = False
+        self._fail_all(why)
+
     def _pump(self) -> None:
+        if not self.connected:
+            return
         assert self.transport is not None
         hurried = False
         while (self._writes or self._reads) and self._line.free(len(self._in_flight)):
@@ -128,6 +167,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 request.answer.errback(BadAnswer(f"there is no such request: {error}"))
                 continue
             request.sent = self._clock.seconds()
+            request.begun = request.sent if request.begun is None else request.begun
             request.due = request.sent + request.timeout + self._line.sent(len(frame), self._framing.awaited)
             self._in_flight[self._transaction] = request
             self.transport.write(frame)
@@ -186,10 +226,14 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         hopeless = [request for request in self._reads if request.pdu.dev_id in resting]
         for request in hopeless:
             self._reads.remove(request)
-        why = self._hopeless(requests) if requests else ""
+        asked = [request for request in requests if not request.probe]
+        why = self._hopeless(asked) if asked else ""
         for request in requests:
-            error = Timeout(f"no answer within {request.timeout:g} s{self._framing.remark}")
-            request.answer.errback(_sent(error))
+            if request.probe:
+                message = "it does not answer when asked whether it is there"
+            else:
+                message = f"no answer within {request.timeout:g} s{self._framing.remark}"
+            request.answer.errback(_sent(Timeout(message)))
         for request in hopeless:
             request.answer.errback(Timeout("the request before was not answered; this one was not sent"))
         if why:
@@ -242,23 +286,42 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         if code in SILENT:
             request.answer.errback(_sent(Timeout(f"the gateway had no answer: {exception_name(code)}")))
         elif code:
-            request.answer.errback(Refused(f"refused: {exception_name(code)}", code))
+            refused = Refused(f"refused: {exception_name(code)}", code)
+            refused.sent = code in DOUBTFUL and request.pdu.function_code in WRITES
+            request.answer.errback(refused)
         else:
             request.answer.callback(pdu)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0
+        if self.standby:
+            self._keep_reads()
         self._fail_all(f"the connection was lost: {reason.getErrorMessage()}")
         for timer in (self._watch, self._pause):
             if timer is not None:
                 timer.cancel()
         self._watch = self._pause = None
 
+    def _keep_reads(self) -> None:
+        """Let reads that were not answered be asked again, unless they have been asked for too long."""
+        now = self._clock.seconds()
+        for transaction, request in reversed(tuple(self._in_flight.items())):
+            young = request.begun is None or now - request.begun <= self._timeout
+            if request.pdu.function_code not in WRITES and young:
+                del self._in_flight[transaction]
+                request.sent = None
+                self._reads.appendleft(request)
+
     def _fail_all(self, why: str) -> None:
+        """Fail what was sent and, unless another connection is to come, what was not."""
         for request in self._in_flight.values():
             self._line.unanswered(request.pdu.dev_id)  # its answer may come through the next connection yet
-        pending = [*self._in_flight.values(), *self._writes, *self._reads]
-        for requests in (self._in_flight, self._writes, self._reads):
-            requests.clear()
+        pending = list(self._in_flight.values())
+        self._in_flight.clear()
+        if not self.standby:
+            pending += [*self._writes, *self._reads]
+            self._writes.clear()
+            self._reads.clear()
         for request in pending:
             error = Offline(why)
             request.answer.errback(error if request.sent is None else _sent(error))

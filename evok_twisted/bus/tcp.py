@@ -34,6 +34,8 @@ class TcpBus(ModbusBus):
     :param framer: what frames go through the connection.
     """
 
+    may_be_closed = True
+
     def __init__(
         self,
         name: str,
@@ -48,6 +50,9 @@ class TcpBus(ModbusBus):
         super().__init__(name, endpoint, clock, timeout=timeout, write_timeout=write_timeout)
         self._framing = SocketFraming if framer == "socket" else RtuFraming
         self._line = Pipeline(pipeline) if framer == "socket" else Turns(clock, timeout)
+        #: for a server that closes after an answer: of what it was sent besides, nobody knows what became
+        self._careful = Pipeline(1) if framer == "socket" else self._line
 
     def _make(self) -> Connection:
-        return Connection(self, self._clock, self.timeout, self._framing(), self._line)
+        line = self._careful if self.short_lived else self._line
+        return Connection(self, self._clock, self.timeout, self._framing(), line)

@@ -122,7 +122,7 @@ def test_a_bad_body_is_refused_and_nothing_is_written(client, body, error):
 @pytest.mark.parametrize(
     ("failure", "error"),
     [
-        (Refused("refused: illegal address (2)", 2), (502, "Refused")),
+        (Refused("refused: illegal data address (2)", 2), (502, "Refused")),
         (Timeout("no answer"), (504, "Timeout")),
     ],
 )

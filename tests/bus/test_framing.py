@@ -24,6 +24,16 @@ def frame(transaction, unit, pdu):
     return struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu
 
 
+def asking(*asked):
+    """A framing that awaits the answers to reads: (transaction, unit)."""
+    framing = SocketFraming()
+    for transaction, unit in asked:
+        request = ReadHoldingRegistersRequest(address=0, count=1, dev_id=unit)
+        request.transaction_id = transaction
+        framing.encode(request)
+    return framing
+
+
 def registers(*words):
     return struct.pack(f">BB{len(words)}H", 3, 2 * len(words), *words)
 
@@ -31,17 +41,18 @@ def registers(*words):
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 65535), st.integers(0, 255), st.lists(st.integers(0, 65535), min_size=1, max_size=125)
+            st.integers(1, 65535), st.integers(0, 255), st.lists(st.integers(0, 65535), min_size=1, max_size=125)
         ),
         min_size=1,
         max_size=4,
+        unique_by=lambda answer: answer[0],
     ),
     st.data(),
 )
 @settings(derandomize=True, deadline=None)
 def test_answers_are_found_however_the_stream_is_cut(answers, data):
     stream = b"".join(frame(transaction, unit, registers(*words)) for transaction, unit, words in answers)
-    framing = SocketFraming()
+    framing = asking(*((transaction, unit) for transaction, unit, _ in answers))
     found = []
     while stream:
         cut = data.draw(st.integers(1, len(stream)))
@@ -53,7 +64,12 @@ def test_answers_are_found_however_the_stream_is_cut(answers, data):
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"HTTP/1.1 400 Bad Request\r\n", struct.pack(">HHHB", 1, 1, 5, 1), struct.pack(">HHHB", 1, 0, 0, 1), b"\xff" * 16],
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        struct.pack(">HHHBB", 1, 1, 5, 1, 3),
+        struct.pack(">HHHBB", 1, 0, 0, 1, 3),
+        b"\xff" * 16,
+    ],
 )
 def test_what_is_no_modbus_stream_is_refused(garbage):
     with pytest.raises(BadAnswer, match="no Modbus frame"):
@@ -71,7 +87,7 @@ def test_what_is_no_modbus_stream_is_refused(garbage):
     ],
 )
 def test_a_frame_whose_content_makes_no_sense_is_an_answer_without_content(pdu):
-    (answer,) = SocketFraming().feed(frame(7, 1, pdu))
+    (answer,) = asking((7, 1)).feed(frame(7, 1, pdu))
     assert (answer.transaction, answer.pdu) == (7, None)
 
 
@@ -86,8 +102,42 @@ def test_random_bytes_raise_nothing_else(data):
         pass
 
 
+@pytest.mark.parametrize("counted", [2, 3, 4, 9])
+@pytest.mark.parametrize("more", [b"", b"\0"])
+def test_an_exception_is_understood_whatever_its_length_says(counted, more):
+    framing = asking((1, 5), (2, 5))
+    wrong = struct.pack(">HHHBBB", 1, 0, counted, 5, 0x83, 6) + more
+    (refused,) = framing.feed(wrong)
+    assert exception_of(refused.pdu) == 6
+    (read,) = framing.feed(frame(2, 5, registers(7)))
+    assert (read.transaction, list(read.pdu.registers)) == (2, [7])
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"\0\0", b"\xa5\xff", b"\0\0\0\0", b"\0" * 6, b"\0" * 12, b"\1" * 30])
+@pytest.mark.parametrize("together", [True, False])
+def test_bytes_that_no_length_counts_are_passed_over(junk, together):
+    framing = SocketFraming()
+    for transaction in range(1, 600):
+        request = ReadHoldingRegistersRequest(address=0, count=1, dev_id=5)
+        request.transaction_id = transaction
+        framing.encode(request)
+        data = frame(transaction, 5, registers(transaction)) + junk
+        pieces = [data] if together or len(junk) >= 8 else [data[: -len(junk)], junk]
+        found = [answer for piece in pieces for answer in framing.feed(piece)]
+        assert [(answer.transaction, list(answer.pdu.registers)) for answer in found] == [(transaction, [transaction])]
+
+
+def test_frames_that_nobody_asked_for_are_passed_over_up_to_a_bound():
+    framing = asking((1, 1))
+    foreign = frame(9, 1, registers(5))
+    assert framing.feed(foreign * 64) == []
+    assert [answer.transaction for answer in framing.feed(frame(1, 1, registers(5)))] == [1]
+    with pytest.raises(BadAnswer, match="65 frames that nobody had asked for"):
+        framing.feed(foreign * 65)
+
+
 def test_exceptions_have_names():
-    assert exception_name(2) == "illegal address (2)"
+    assert exception_name(2) == "illegal data address (2)"
     assert exception_name(99) == "unknown exception (99)"
 
 

@@ -224,7 +224,7 @@ def test_an_exception_is_a_refusal_with_its_name():
     server.send(exception(server.requests()[0], 2))
     error = held(done)
     assert (type(error), error.exception) == (Refused, 2)
-    assert "illegal address" in str(error)
+    assert "illegal data address" in str(error)
 
 
 @pytest.mark.parametrize("code", [10, 11])
@@ -362,24 +362,24 @@ def test_what_was_lost_with_the_connection_says_whether_it_was_sent():
     assert (held(sent).sent, held(waiting).sent) == (True, False)
 
 
-def test_a_request_may_have_less_time_than_others():
+def test_a_probe_may_have_less_time_than_others():
     server = Server()
     usual = server.protocol.read_holding_registers(0, count=1, device_id=1)
     hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
-    server.protocol.hurry(hurried, 0.1)
+    server.protocol.make_probe(hurried, 0.1)
     server.clock.advance(0.1)
     error = held(hurried)
-    assert (type(error), str(error)) == (Timeout, "no answer within 0.1 s")
+    assert (type(error), str(error)) == (Timeout, "it does not answer when asked whether it is there")
     assert held(usual) is None
     server.clock.advance(0.9)
     assert type(held(usual)) is Timeout
 
 
-def test_a_request_that_waits_for_its_turn_has_its_own_time_from_when_it_is_sent():
+def test_a_probe_that_waits_for_its_turn_has_its_own_time_from_when_it_is_sent():
     server = Server(pipeline=1)
     first = server.protocol.read_holding_registers(0, count=1, device_id=1)
     hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
-    server.protocol.hurry(hurried, 0.1)
+    server.protocol.make_probe(hurried, 0.1)
     server.clock.advance(0.5)
     assert held(hurried) is None
     server.send(answer(server.requests()[0], 7))
@@ -390,14 +390,69 @@ def test_a_request_that_waits_for_its_turn_has_its_own_time_from_when_it_is_sent
     assert type(held(hurried)) is Timeout
 
 
-def test_a_request_in_a_hurry_that_is_answered_in_time_leaves_no_timer_that_hurries_others():
+def test_a_probe_that_is_answered_in_time_leaves_no_timer_that_hurries_others():
     server = Server()
     usual = server.protocol.read_holding_registers(0, count=1, device_id=1)
     hurried = server.protocol.read_holding_registers(0, count=1, device_id=2)
-    server.protocol.hurry(hurried, 0.1)
+    server.protocol.make_probe(hurried, 0.1)
     first, second = server.requests()
     server.send(answer(second, 8))
     assert words(hurried) == [8]
     server.clock.advance(0.5)
     server.send(answer(first, 9))
     assert words(usual) == [9]
+
+
+@pytest.mark.parametrize("waited", [0.0, 0.5])
+def test_a_probe_gives_way_to_a_command_within_a_tenth_of_a_second(waited):
+    server = Server(pipeline=1)
+    probe = server.protocol.read_holding_registers(0, count=1, device_id=9)
+    server.protocol.make_probe(probe, 1.0)
+    server.clock.advance(waited)
+    server.requests()
+    server.protocol.write_coil(3, True, device_id=1)
+    server.clock.advance(0.1 if not waited else 0)
+    assert type(held(probe)) is Timeout
+    assert [request[2:4] for request in server.requests()] == [(5, 3)]
+
+
+def test_probes_that_gave_way_do_not_make_a_connection_look_dead():
+    server = Server(pipeline=1)
+    for n in range(5):
+        probe = server.protocol.read_holding_registers(0, count=1, device_id=9)
+        server.protocol.make_probe(probe, 1.0)
+        done = server.protocol.write_coil(3, True, device_id=1)
+        server.clock.advance(0.1)
+        assert type(held(probe)) is Timeout
+        server.send(echo(server.requests()[-1]))
+        assert held(done) is not None, n
+    assert not server.transport.disconnecting
+
+
+@pytest.mark.parametrize(("code", "doubtful"), [(1, False), (2, False), (3, False), (4, True), (5, True), (6, True)])
+def test_some_refusals_of_a_write_leave_in_doubt_whether_it_was_done(code, doubtful):
+    server = Server()
+    done = server.protocol.write_coil(0, True, device_id=1), server.protocol.read_holding_registers(0, device_id=1)
+    for request in server.requests():
+        server.send(exception(request, code))
+    errors = [held(one) for one in done]
+    assert [(type(error), error.sent) for error in errors] == [(Refused, doubtful), (Refused, False)]
+
+
+def test_a_server_that_floods_with_what_nobody_asked_for_is_left():
+    server = Server()
+    done = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    request = server.requests()[0]
+    server.send(answer(request, 5, transaction=4711) * 1000)
+    error = held(done)
+    assert type(error) is Offline
+    assert "nobody had asked for" in str(error)
+    assert server.transport.disconnecting
+
+
+def test_an_answer_of_another_unit_is_told_as_such():
+    server = Server()
+    done = server.protocol.read_holding_registers(0, count=1, device_id=1)
+    server.send(answer(server.requests()[0], 5, unit=2))
+    server.clock.advance(1)
+    assert str(held(done)).startswith("no answer within 1 s; what came was of transaction 1 of unit 2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
@@ -9,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from evok_twisted.bus.base import retry_delay
+from evok_twisted.bus.base import GRACE, QUICK_RETRY, retry_delay
 from evok_twisted.bus.tcp import TcpBus, default_pipeline
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline, Timeout
@@ -87,6 +89,8 @@ def test_it_connects_again_and_tells_begin_and_end(bus, endpoint, clock, log):
     protocol, transport = endpoint.succeed()
     answer_a_read(bus, protocol, transport)
     protocol.connectionLost(Failure(ConnectionError("cut")))
+    clock.advance(0.2)
+    endpoint.refuse()
     assert not bus.online
     clock.advance(0.2)
     answer_a_read(bus, *endpoint.succeed())
@@ -121,6 +125,103 @@ def test_an_answer_makes_connecting_again_quick_again(bus, endpoint, clock):
     protocol.connectionLost(Failure(ConnectionError("cut")))
     clock.advance(0.2)
     assert len(endpoint.attempts) == 1
+
+
+# Servers that close after every answer
+
+
+class Closing:
+    """A server that answers one request and closes."""
+
+    def __init__(self, bus, endpoint, clock):
+        self.bus, self.endpoint, self.clock = bus, endpoint, clock
+        self.served = []
+
+    def serve(self):
+        """Take a connection, answer its first request, and close it; what that was."""
+        protocol, transport = self.endpoint.succeed()
+        sent = transport.value()
+        assert sent, "nothing was sent on the new connection"
+        function, address = sent[7], int.from_bytes(sent[8:10], "big")
+        pdu = bytes([3, 2, 0, address]) if function == 3 else sent[7:12]
+        protocol.dataReceived(sent[:4] + bytes([0, 1 + len(pdu), sent[6]]) + pdu)
+        protocol.connectionLost(Failure(ConnectionError("closed")))
+        self.clock.advance(QUICK_RETRY)
+        self.served.append((function, address))
+
+
+@pytest.fixture
+def closing(bus, endpoint, clock):
+    endpoint.succeed()[0].connectionLost(Failure(ConnectionError("closed")))
+    clock.advance(1)
+    protocol, transport = endpoint.succeed()
+    answer_a_read(bus, protocol, transport)
+    protocol.connectionLost(Failure(ConnectionError("closed")))
+    clock.advance(QUICK_RETRY)
+    return Closing(bus, endpoint, clock)
+
+
+def test_what_waits_goes_out_on_the_next_connection(bus, closing, clock):
+    reads = [bus.read(1, Block(n, 1)) for n in range(5)]
+    write = bus.write(1, WriteCoil(9, 1), clock.seconds() + 2)
+    for _ in range(6):
+        closing.serve()
+    assert closing.served == [(5, 9), *((3, n) for n in range(5))]
+    assert [words.result for words in reads] == [(n,) for n in range(5)]
+    assert write.result is None
+    assert (bus.online, bus.turns) == (True, [True, False, True])
+
+
+def test_what_was_asked_on_a_connection_that_is_closed_is_asked_again_and_what_was_commanded_is_in_doubt(
+    clock, endpoint
+):
+    bus = TcpBus("TEST", endpoint, clock, timeout=1.0, write_timeout=2.0, pipeline=8)
+    bus.service.startService()
+    protocol, transport = endpoint.succeed()
+    first, second = bus.read(1, Block(0, 1)), bus.read(1, Block(7, 1))
+    write = bus.write(1, WriteCoil(9, 1), 2.0)
+    protocol.dataReceived(transport.value()[:4] + bytes([0, 5, 1, 3, 2, 0, 7]))
+    protocol.connectionLost(Failure(ConnectionError("closed")))
+    assert first.result == (7,)
+    found = []
+    write.addErrback(found.append)
+    assert (found[0].type, found[0].value.sent) == (Offline, True)
+    clock.advance(QUICK_RETRY)
+    Closing(bus, endpoint, clock).serve()
+    assert second.result == (7,)
+    bus.service.stopService()
+
+
+def test_a_read_whose_answer_never_comes_fails_in_the_end(bus, closing, clock):
+    read = bus.read(1, Block(3, 1))
+    assert not read.called
+    clock.advance(GRACE)
+    assert error(read) is Offline
+    assert not bus.online
+
+
+def test_a_command_waits_for_the_next_connection_no_longer_than_its_deadline(bus, closing, clock):
+    write = bus.write(1, WriteCoil(9, 1), clock.seconds() + 0.5)
+    clock.advance(0.5)
+    assert error(write) is Timeout
+
+
+def test_closings_are_told_once_and_then_by_the_minute(bus, closing, clock, log):
+    for _ in range(200):
+        bus.read(1, Block(3, 1))
+        closing.serve()
+        clock.advance(0.25)
+    told = [text for text in log.texts("info") if "was closed after" in text]
+    assert len(told) == 3
+    assert re.search(r"; \d\d\d messages like this in 60 s", told[-1])
+    assert log.texts("warn") == [text for text in log.texts("warn") if "lost its connection" in text][:1]
+
+
+def test_a_connection_that_ends_without_an_answer_is_a_loss_whatever_was_before(bus, closing, endpoint, clock):
+    read = bus.read(1, Block(3, 1))
+    endpoint.succeed()[0].connectionLost(Failure(ConnectionError("cut")))
+    assert error(read) is Offline
+    assert not bus.online
 
 
 def test_what_was_pending_when_the_connection_went_has_failed(bus, endpoint):
