@@ -86,6 +86,7 @@ class ModbusBus(ABC):
         self._connected_at = 0.0
         self._useful = False
         self._closings = Repeats(self._log, clock)
+        self._turns = Repeats(self._log, clock, burst=4)
         self._watchers: list[Callable[[bool], None]] = []
         # what was logged last, since when, and how long what was before had lasted: a server that takes connections
         # and never answers is one condition, however often it is connected
@@ -196,7 +197,7 @@ class ModbusBus(ABC):
             self._fruitless = 0
         if self._up is not True:
             self._turn(True)
-            self._log.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
+            self._turns.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
 
     def _not_connected(self, failure: Failure) -> None:
         why = failure.getErrorMessage()
@@ -240,7 +241,7 @@ class ModbusBus(ABC):
         self._end_grace()
         if self._up is not False and self.service.running:
             self._turn(False)
-            self._log.warn(
+            self._turns.warn(
                 "{bus!r} lost its connection after {lasted:.1f} s: {why}",
                 bus=self,
                 lasted=self._lasted,

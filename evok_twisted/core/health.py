@@ -100,7 +100,11 @@ class Health:
             if not part.bus.online:
                 yield f"bus {part.bus.name} is down"
             else:
-                yield from (f"{slave!r} does not answer" for slave in part.slaves if not slave.online)
+                for slave in part.slaves:
+                    if not slave.online:
+                        yield f"{slave!r} does not answer"
+                    else:
+                        yield from (f"{slave!r} {trouble}" for trouble in slave.troubles.values())
 
 
 def _slave(slave: Slave) -> SlaveHealth:

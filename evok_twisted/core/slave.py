@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, Refused, Timeout
-from evok_twisted.logs import Logger
+from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.registers import Registers, Write, keys_of
 from evok_twisted.model.system import ModbusSlave
@@ -71,13 +71,17 @@ class Slave:
         self.name = name
         self.unit = unit
         self.bus = bus
-        self.blocks = self._defined = tuple(blocks)
+        #: the blocks as they are defined, and as they are read
+        self.blocks = self.defined = tuple(blocks)
+        #: blocks that were read and cannot be read any more, in words: what they have shown is old
+        self.troubles: dict[Block, str] = {}
         self.registers = Registers()
         self.online = False
         #: polls, one after the other, without an answer since the last answer
         self.silent = 0
         self.info = info
         self._missed = -math.inf
+        self._turns = Repeats(self._log, clock, burst=4)
         self._clock = clock
         self._since = clock.seconds()
         self._acknowledged: dict[Block, int] = defaultdict(int)
@@ -100,9 +104,17 @@ class Slave:
         self.blocks = (*self.blocks[:n], *parts, *self.blocks[n + 1 :])
         self.registers.forget(block)
 
+    def join(self, block: Block, parts: Sequence[Block]) -> None:
+        """Read ``block`` again instead of ``parts``."""
+        n = self.blocks.index(parts[0])
+        rest = self.blocks[n:]
+        self.blocks = (*self.blocks[:n], block, *(other for other in rest if other not in parts))
+        for part in parts:
+            self.registers.forget(part)
+
     def undivide(self) -> None:
         """Read the blocks as they are defined again: it may be another slave that comes back."""
-        self.blocks = self._defined
+        self.blocks = self.defined
 
     def take(self, block: Block, words: tuple[int, ...]) -> list[Device]:
         """Store what was read; the devices that changed."""
@@ -123,6 +135,10 @@ class Slave:
         """The blocks that show what ``writes`` change."""
         touched = [write.touches for write in writes]
         return [block for block in self.blocks if any(_overlap(keys_of(block), keys) for keys in touched)]
+
+    def blocks_of_keys(self, keys: Collection[int]) -> list[Block]:
+        """The blocks that show any of ``keys``."""
+        return [block for block in self.blocks if any(key in keys_of(block) for key in keys)]
 
     def _decode(self, changed: Iterable[int]) -> list[Device]:
         affected = dict.fromkeys(device for key in changed for device in self._index.get(key, ()))
@@ -160,9 +176,9 @@ class Slave:
         lasted, self._since = now - self._since, now
         self.online = self.info.online = online
         if online:
-            self._log.info("{slave!r} answers, after {lasted:.1f} s", slave=self, lasted=lasted)
+            self._turns.info("{slave!r} answers, after {lasted:.1f} s", slave=self, lasted=lasted)
         else:
-            self._log.warn("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, lasted=lasted, why=why)
+            self._turns.warn("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, lasted=lasted, why=why)
         for watcher in tuple(self._watchers):
             watcher(online)
 

@@ -214,12 +214,12 @@ class SlaveWriter:
         if len(jobs) > 1:
             try:
                 await self._run(jobs)
-            except Refused:
-                pass  # the slave does not know the function, or not one of the coils: each by itself, then
             except EvokError as error:
-                for job in jobs:
-                    job.done.errback(error)
-                return
+                # if the slave does not know the function, or not one of the coils: each by itself, then
+                if error.sent or not isinstance(error, Refused):
+                    for job in jobs:
+                        job.done.errback(error)
+                    return
             else:
                 for job in jobs:
                     job.done.callback(None)
@@ -251,7 +251,7 @@ class SlaveWriter:
                     await slave.bus.write(slave.unit, write, deadline)
                 except EvokError as error:
                     slave.failed(error)
-                    if error.sent and not isinstance(error, Refused) and write is writes[0]:
+                    if error.sent and write is writes[0]:
                         self._in_doubt(plans)
                     raise
                 # what has begun is finished: a deadline in the middle would leave it half done
@@ -270,8 +270,16 @@ class SlaveWriter:
             self._events.publish(changed)
             self._scanner.read_soon(slave.blocks_of(writes))
         if jobs[0].pulse is not None and jobs[0].pulse.failed:
-            late = self._clock.seconds() - jobs[0].pulse.end
-            self._log.info("{device!r}: the pulse ended, {late:.1f} s late", device=jobs[0].device, late=late)
+            self._tell_late(jobs[0].device, jobs[0].pulse)
+
+    def _tell_late(self, device: Device, pulse: _Running) -> None:
+        late = self._clock.seconds() - pulse.end
+        self._log.info("{device!r}: the pulse ended, {late:.1f} s late", device=device, late=late)
+
+    def _has_ended(self, device: Device, running: _Running) -> bool:
+        """Whether what was tried before was done all the same, as a read since then shows."""
+        read = self._scanner.has_read(self._slave.blocks_of_keys(device.needs))
+        return self._slave.online and read and getattr(device.state, "value", None) == running.value
 
     def _in_doubt(self, plans: Mapping[Device, Plan]) -> None:
         """The first write may have happened: where a pulse would only put back what was, it does so in any case."""
@@ -295,6 +303,12 @@ class SlaveWriter:
         running.call = self._clock.callLater(pulse.seconds, self._end_pulse, device, running)
 
     def _end_pulse(self, device: Device, running: _Running) -> None:
+        if running.failed and self._has_ended(device, running):
+            self._renew_pulse(device, None)
+            device.refresh(self._slave.registers)
+            self._events.publish((device,))
+            self._tell_late(device, running)
+            return
         if self._slave.online:
             ended = self._submit_end(device, running)
         else:

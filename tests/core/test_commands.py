@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import Rig
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from evok_twisted.errors import (
@@ -512,6 +512,47 @@ def test_a_pulse_whose_acknowledgement_is_lost_is_put_back(rig):
     assert rig.device("relay", "1_01").state.value == 1
     rig.clock.advance(5)
     assert rig.device("relay", "1_01").state.value == 0
+
+
+@pytest.mark.parametrize("code", [4, 5, 6])
+def test_a_pulse_whose_begin_may_have_been_done_though_it_was_refused_is_put_back(rig, code):
+    rig.bus.answering = False
+    done = rig.set("relay", "1_01", value=1, timeout=5)
+    what, answer = rig.bus.asked.pop(0)
+    rig.bus.perform(what)
+    answer.errback(lost(Refused("refused", code)))
+    assert type(result(done)) is Refused
+    rig.bus.answering = True
+    rig.bus.answer_all()
+    rig.clock.advance(5)
+    assert rig.device("relay", "1_01").state.value == 0
+
+
+def test_the_end_of_a_pulse_that_is_refused_and_done_all_the_same_is_seen_by_a_read_and_not_tried_for_ever(rig, log):
+    device = result(rig.set("relay", "1_01", value=1, timeout=1))
+    write, attempts = rig.bus.write, []
+
+    def done_but_refused(unit, what, deadline):
+        attempts.append(what)
+        rig.bus.perform(what)
+        return fail(lost(Refused("refused: server device failure (4)", 4)))
+
+    rig.bus.write = done_but_refused
+    rig.clock.pump([0.02] * 500)
+    rig.bus.write = write
+    assert (device.state.value, device.state.pending) == (0, False)
+    assert len(attempts) == 1
+    assert [text for text in log.texts("info") if "the pulse ended, 1.0 s late" in text]
+
+
+def test_the_end_of_a_pulse_that_is_refused_and_not_done_is_tried_on(rig):
+    device = result(rig.set("relay", "1_01", value=1, timeout=1))
+    rig.bus.write, write = lambda *_: fail(lost(Refused("refused", 4))), rig.bus.write
+    rig.clock.pump([0.02] * 500)
+    assert (device.state.value, device.state.pending) == (1, True)
+    rig.bus.write = write
+    rig.clock.pump([0.02] * 100)
+    assert (device.state.value, device.state.pending) == (0, False)
 
 
 def test_a_pulse_that_was_never_sent_does_nothing_later(rig):

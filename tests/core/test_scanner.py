@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from fakes import Rig
 from twisted.internet.defer import Deferred, fail
@@ -148,7 +150,7 @@ def test_an_unexpected_error_at_the_end_of_a_scan_is_logged_and_the_scan_goes_on
 
 def test_a_slave_without_blocks_is_asked_nothing(clock):
     rig = Rig(clock)
-    rig.slave.blocks = ()
+    rig.slave.defined = rig.slave.blocks = ()
     rig.scanner._dirty.clear()
     rig.scanner.start()
     ticks(rig, 5)
@@ -256,7 +258,7 @@ def test_a_slave_that_comes_back_without_the_fault_is_read_whole_and_that_is_tol
     rig.bus.illegal = set()
     rig.bus.turn(True)
     ticks(rig, 10)
-    assert rig.slave.blocks == rig.slave._defined
+    assert rig.slave.blocks == rig.slave.defined
     assert rig.device("di", "1_01").state.value == 0
     assert "reads holding registers 1000 to 1031 again, after " in log.texts("info")[-1]
 
@@ -270,6 +272,94 @@ def test_a_refusal_for_another_reason_is_told_once_and_nothing_is_explored(rig, 
     rig.bus.refusing = None
     ticks(rig, 20)
     assert len([text for text in log.texts("info") if " again, after " in text]) == len(rig.slave.blocks)
+
+
+@pytest.mark.parametrize("code", [2, 3, 6])
+@pytest.mark.parametrize("known", [True, False], ids=["known before", "never read"])
+def test_a_board_that_refuses_everything_while_it_boots_is_read_when_it_has(clock, code, known):
+    rig = Rig(clock)
+    read = rig.bus.read
+    refuse = lambda *_: fail(Refused("refused", code))  # noqa: E731
+    if known:
+        rig.start()
+    rig.bus.read = refuse
+    if not known:
+        rig.scanner.start()
+    ticks(rig, 500)
+    assert not rig.slave.online
+    assert not rig.health.report().healthy
+    rig.bus.read, rig.bus.words = read, {0: 1}
+    ticks(rig, 250)
+    assert rig.slave.online
+    assert rig.health.report().healthy
+    assert rig.device("di", "1_01").state.value == 1
+    assert rig.slave.blocks == rig.slave.defined
+
+
+def test_a_board_that_refuses_everything_for_a_moment_stays_online(rig):
+    read = rig.bus.read
+    rig.bus.read = lambda *_: fail(Refused("refused", 2))
+    ticks(rig, 50)
+    rig.bus.read, rig.bus.words = read, {0: 1}
+    ticks(rig, 250)
+    assert rig.device("di", "1_01").state.value == 1
+    assert "went offline" not in repr(rig.changes)
+    assert rig.slave.online
+
+
+def test_a_board_that_refuses_everything_is_not_asked_all_the_time(rig):
+    asked = []
+    rig.bus.read = lambda unit, block, timeout=None: asked.append(block) or fail(Refused("refused", 2))
+    ticks(rig, 500)
+    asked.clear()
+    ticks(rig, 500)
+    assert len(asked) < 500
+
+
+def test_a_register_that_is_refused_is_asked_for_now_and_then_until_it_is_there(clock, log):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    rig.start()
+    ticks(rig, 10)
+    rig.bus.read_log.clear()
+    ticks(rig, 3000)
+    assert rig.bus.read_log.count(Block(1010, 1, 5)) in (3, 4)
+    rig.bus.illegal = set()
+    ticks(rig, 3000)
+    assert rig.slave.blocks == rig.slave.defined
+    assert rig.device("di", "1_01").state.value == 0
+    assert "reads holding registers 1000 to 1031 again" in log.texts("info")[-1]
+
+
+def test_what_cannot_be_read_any_more_is_a_reason_not_to_be_healthy_and_what_never_could_is_not(clock):
+    rig = Rig(clock)
+    rig.bus.illegal = {1010}
+    rig.start()
+    ticks(rig, 10)
+    assert rig.health.report().healthy
+    rig.bus.illegal = {1010, 3004}
+    ticks(rig, 20)
+    (reason,) = rig.health.report().reasons
+    assert reason.startswith("slave 1 (unit 1 on FAKE) refuses to read holding registers 3000 to 3005: ")
+    assert reason.endswith("registers 3004 cannot be read")
+    rig.bus.illegal = {1010}
+    ticks(rig, 250)
+    assert rig.health.report().healthy
+
+
+def test_a_slave_that_is_busy_every_second_time_is_told_of_by_the_minute(rig, log):
+    read, count = rig.bus.read, itertools.count()
+    busy = Refused("refused: server device busy (6)", 6)
+    rig.bus.read = lambda *asked: fail(busy) if next(count) % 2 else read(*asked)
+    ticks(rig, 3001)
+    told = [text for text in log.texts() if "refuses" in text or "again" in text]
+    assert len(told) <= 3 * len(rig.slave.blocks)
+    assert [text for text in told if "messages like this in 60 s" in text]
+    rig.bus.read = read
+    ticks(rig, 3001)
+    log.clear()
+    ticks(rig, 3001)
+    assert log.texts() == []
 
 
 # A slave that does not answer
