@@ -1,6 +1,6 @@
 """Every error that a client or an operator can meet: one tree, each with its code on each of the fronts.
 
-``code`` goes into WebSocket replies, ``status`` is the HTTP status, ``rpc`` the JSON-RPC error code.
+``code`` goes into WebSocket replies, ``name`` and ``status`` into HTTP answers, ``rpc`` is the JSON-RPC error code.
 """
 
 from __future__ import annotations
@@ -11,19 +11,31 @@ from typing import ClassVar
 class EvokError(Exception):
     """Anything that went wrong and has a name; ``str()`` of it is a sentence for people."""
 
-    #: whether something may have reached the hardware all the same
+    #: whether what was asked for may have been done, all or some of it: False is certain, True is not
     sent = False
     #: which of several things that were asked for at once it is about, counted from 0
     index = 0
 
+    name: ClassVar[str] = "EvokError"
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     rpc: ClassVar[int] = -32000
+
+    @property
+    def told(self) -> str:
+        """The sentence for clients, with what became of a command."""
+        if self.sent:
+            return f"{self}; it was sent, and may have been done"
+        return f"{self}; nothing was sent" if self.may_be_sent else str(self)
+
+    #: whether it may or may not have been sent: then it is always told which
+    may_be_sent: ClassVar[bool] = False
 
 
 class ConfigError(EvokError):
     """The configuration cannot be used; the message lists every problem, one a line."""
 
+    name = "ConfigError"
     code = "config"
 
 
@@ -33,6 +45,7 @@ class ConfigError(EvokError):
 class BadRequest(EvokError):
     """A message that is not of the form that the interface takes."""
 
+    name = "BadRequest"
     code = "bad_request"
     status = 400
     rpc = -32600
@@ -41,6 +54,7 @@ class BadRequest(EvokError):
 class UnknownCommand(BadRequest):
     """A ``cmd`` that is not in the table of commands."""
 
+    name = "UnknownCommand"
     code = "unknown_command"
     rpc = -32601
 
@@ -48,6 +62,7 @@ class UnknownCommand(BadRequest):
 class NotFound(EvokError):
     """A path at which there is nothing."""
 
+    name = "NotFound"
     code = "not_found"
     status = 404
 
@@ -55,6 +70,7 @@ class NotFound(EvokError):
 class UnknownMethod(EvokError):
     """A method that is not in the table of JSON-RPC methods."""
 
+    name = "UnknownMethod"
     code = "unknown_method"
     status = 404
     rpc = -32601
@@ -63,6 +79,7 @@ class UnknownMethod(EvokError):
 class UnknownDevice(EvokError):
     """A name of a kind of device that we do not know."""
 
+    name = "UnknownDevice"
     code = "unknown_device"
     status = 404
     rpc = -32602
@@ -71,6 +88,7 @@ class UnknownDevice(EvokError):
 class UnknownCircuit(EvokError):
     """A circuit or alias that no device of that kind has."""
 
+    name = "UnknownCircuit"
     code = "unknown_circuit"
     status = 404
     rpc = -32602
@@ -79,6 +97,7 @@ class UnknownCircuit(EvokError):
 class UnknownProperty(EvokError):
     """A property that the state of a circuit does not show."""
 
+    name = "UnknownProperty"
     code = "unknown_property"
     status = 404
     rpc = -32602
@@ -87,6 +106,7 @@ class UnknownProperty(EvokError):
 class BadParameter(EvokError):
     """A parameter that this kind of device does not take, or a missing one."""
 
+    name = "BadParameter"
     code = "bad_parameter"
     status = 400
     rpc = -32602
@@ -95,6 +115,7 @@ class BadParameter(EvokError):
 class BadValue(EvokError):
     """A parameter's value that is of the wrong type or out of range."""
 
+    name = "BadValue"
     code = "bad_value"
     status = 400
     rpc = -32602
@@ -103,6 +124,7 @@ class BadValue(EvokError):
 class Conflict(EvokError):
     """Parameters that contradict each other, or an alias that is taken."""
 
+    name = "Conflict"
     code = "conflict"
     status = 409
     rpc = -32602
@@ -114,6 +136,7 @@ class Conflict(EvokError):
 class Busy(EvokError):
     """Too many commands wait for this slave already; this one was not taken."""
 
+    name = "Busy"
     code = "busy"
     status = 503
 
@@ -121,6 +144,7 @@ class Busy(EvokError):
 class Superseded(EvokError):
     """A newer command for the same output replaced this one while it waited; it was not sent."""
 
+    name = "Superseded"
     code = "superseded"
     status = 409
 
@@ -128,15 +152,19 @@ class Superseded(EvokError):
 class Offline(EvokError):
     """The bus or the slave does not answer now; nothing was sent, or the connection broke before the answer."""
 
+    name = "Offline"
     code = "offline"
     status = 502
+    may_be_sent = True
 
 
 class Timeout(EvokError):
     """The device did not acknowledge in time, or the command could not be sent by its deadline (then it never is)."""
 
+    name = "Timeout"
     code = "timeout"
     status = 504
+    may_be_sent = True
 
 
 class Refused(EvokError):
@@ -145,6 +173,7 @@ class Refused(EvokError):
     :ivar exception: the Modbus exception code, 1 (illegal function), 2 (illegal data address), ...; or owserver's.
     """
 
+    name = "Refused"
     code = "refused"
     status = 502
 
@@ -156,6 +185,7 @@ class Refused(EvokError):
 class BadAnswer(EvokError):
     """The device's answer does not fit the request."""
 
+    name = "BadAnswer"
     code = "bad_answer"
     status = 502
 
@@ -166,6 +196,7 @@ class BadAnswer(EvokError):
 class NotSaved(EvokError):
     """What was to be kept over a restart could not be written to its file."""
 
+    name = "NotSaved"
     code = "not_saved"
 
 

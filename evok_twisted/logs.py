@@ -47,6 +47,11 @@ class Repeats:
         self._count = 0
         self._alarm: IDelayedCall | None = None
 
+    @property
+    def going_on(self) -> bool:
+        """Whether something was told in the last minute."""
+        return self._alarm is not None
+
     def info(self, format: str, **kwargs: object) -> None:
         """Tell of it, at level info."""
         self._tell(LogLevel.info, format, kwargs)

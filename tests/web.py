@@ -1,4 +1,4 @@
-"""HTTP through the real resource tree, in memory."""
+"""Clients of the fronts, in memory: HTTP through the real resource tree, and what a WebSocket carries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fakes import Rig
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from evok_twisted.api.session import Session
 from evok_twisted.api.site import ApiSite, Root, resources
+from evok_twisted.logs import Logger, Repeats
 
 
 class Answer:
@@ -60,3 +62,31 @@ class Client:
         return self.send(
             "POST", path, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers
         ).received
+
+
+class Talk:
+    """A session on a rig, and what it sent."""
+
+    def __init__(self, dialect="classic", all_filtered=False, rig=None):
+        self.rig = rig or Rig(Clock()).start()
+        self.sent = []
+        self.filters = []
+        self.session = Session(
+            self.rig.registry,
+            self.rig.commands,
+            self.rig.health,
+            dialect,
+            all_filtered=all_filtered,
+            send=self.sent.append,
+            listen=self.filters.append,
+            peer="test",
+            told=Repeats(Logger(), self.rig.clock, burst=1),
+        )
+
+    def say(self, message):
+        """Say it, and return what was sent since."""
+        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.session.handle(payload)
+        sent = [json.loads(one) for one in self.sent]
+        self.sent.clear()
+        return sent

@@ -45,7 +45,7 @@ def our_version() -> str:
 
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
-    return failure(type(error).__name__, str(error))
+    return _encode({"success": False, "errors": {error.name: error.told}, "sent": error.sent})
 
 
 def failure(name: str, message: str) -> bytes:

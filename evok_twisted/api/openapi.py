@@ -102,7 +102,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     for status, name in _ALWAYS.items():
         by_status[status].append(name)
     for error in operation.errors:
-        by_status[error.status].append(error.__name__)
+        by_status[error.status].append(error.name)
     for status, found in sorted(by_status.items()):
         responses[str(status)] = {"description": " or ".join(found), "content": {_JSON: {"schema": _failure(found)}}}
     described: dict[str, Any] = {"summary": operation.summary, "responses": responses}
@@ -147,7 +147,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
         **_components([BulkRequest, Report]),
         "State": {"anyOf": unique},
         "Success": _object(success={"const": True}, result=state),
-        "Failure": _failure(error.__name__ for error in _subclasses(EvokError)),
+        "Failure": _failure(error.name for error in _subclasses(EvokError)),
         "Parameters": _parameters_of(registry),
         "BulkAnswer": _object(
             individual_assignments=outcomes,

@@ -149,7 +149,7 @@ class Rpc(Front):
                 _encode(given),
             )
         except EvokError as error:
-            answer = _error(given, error.rpc, str(error), error.code)
+            answer = _error(given, error.rpc, error.told, {"code": error.code, "sent": error.sent})
         except Exception:
             self._log.failure("{name}({parameters})", name=name, parameters=shown(parameters))
             answer = _error(given, EvokError.rpc, "something went wrong in the service; its log says more")
@@ -215,8 +215,8 @@ def _bound(name: str, names: tuple[str, ...], given: list[Any] | dict[str, Any],
     return dict(bound)
 
 
-def _error(given: object, code: int, message: str, name: str | None = None) -> bytes:
+def _error(given: object, code: int, message: str, data: Mapping[str, Any] | None = None) -> bytes:
     error: dict[str, Any] = {"code": code, "message": message}
-    if name is not None:
-        error["data"] = {"code": name}
+    if data is not None:
+        error["data"] = data
     return _encode({"jsonrpc": "2.0", "error": error, "id": given})

@@ -17,7 +17,7 @@ from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
-from evok_twisted.logs import Logger
+from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
@@ -42,6 +42,7 @@ class Session:
     :param send: sends one message to the client; does nothing when the client is gone.
     :param listen: is told the filter whenever the client chooses one.
     :param peer: the client's address, for the log.
+    :param told: tells of what its client does not hear of.
     """
 
     _log = Logger()
@@ -57,6 +58,7 @@ class Session:
         send: Callable[[bytes], None],
         listen: Callable[[Filter], None],
         peer: str,
+        told: Repeats,
     ) -> None:
         self._registry = registry
         self._commands = commands
@@ -66,6 +68,7 @@ class Session:
         self._send = send
         self._listen = listen
         self._peer = peer
+        self._told = told
         self._filter = DEFAULT
 
     def handle(self, payload: bytes) -> None:
@@ -73,7 +76,7 @@ class Session:
         try:
             message = msgspec.json.decode(payload)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            self._fail(_id_of_garbage(payload), BadRequest(f"this is not JSON: {error}"[:200]))
+            self._fail(_id_of_garbage(payload), BadRequest(f"this is not JSON: {error}"[:200]), {})
             return
         if not isinstance(message, dict):
             return  # clients send lone spaces, numbers and lists; none of them can have an id
@@ -89,22 +92,25 @@ class Session:
                 raise UnknownCommand(f"there is no command {shown(command)}; known are {known}")  # noqa: TRY301
             handler(self, message)
         except EvokError as error:
-            self._fail(given, error)
+            self._fail(given, error, message)
         except Exception:
             self._went_wrong(Failure(), message)
 
     def _succeed(self, given: Id, result: bytes) -> None:
         self._send(b'{"id":%b,"success":true,"result":%b}' % (_encode(given), result))
 
-    def _fail(self, given: Id | None, error: EvokError) -> None:
+    def _fail(self, given: Id | None, error: EvokError, message: Mapping[str, Any]) -> None:
         self._log.debug("{peer}: {error!r}", peer=self._peer, error=error)
+        if given is None and message.get("cmd") == "set":
+            what = " ".join(str(message.get(key))[:60] for key in ("dev", "circuit"))
+            self._told.warn("{peer}: set of {what} was refused: {why}", peer=self._peer, what=what, why=error.told)
         if given is not None:
-            told = {"code": error.code, "message": str(error)}
+            told = {"code": error.code, "message": error.told, "sent": error.sent}
             self._send(b'{"id":%b,"success":false,"error":%b}' % (_encode(given), _encode(told)))
 
     def _went_wrong(self, failure: Failure, message: Mapping[str, Any]) -> None:
         self._log.failure("{peer}: {message}", failure, peer=self._peer, message=shown(message))
-        self._fail(message.get("id"), EvokError("something went wrong in the service; its log says more"))
+        self._fail(message.get("id"), EvokError("something went wrong in the service; its log says more"), message)
 
     def _all(self, message: Mapping[str, Any]) -> None:
         wanted = filter(self._filter.accepts, self._registry) if self._all_filtered else self._registry
@@ -147,7 +153,7 @@ class Session:
 
     def _was_not_set(self, failure: Failure, message: Mapping[str, Any]) -> None:
         if isinstance(failure.value, EvokError):
-            self._fail(message.get("id"), failure.value)
+            self._fail(message.get("id"), failure.value, message)
         else:
             self._went_wrong(failure, message)
 

@@ -21,7 +21,7 @@ from evok_twisted.api.session import Session
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
-from evok_twisted.logs import Logger
+from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -36,6 +36,9 @@ GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 
 #: Bytes of the shortest frame of a client, and fragments that a message may have.
 SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
+
+#: Hosts of clients of which it is remembered what was told.
+MOST_TOLD = 1000
 
 #: Seconds that a client's frames may take in one turn; then it waits four times as long as they took.
 LONGEST_TURN = 0.002
@@ -221,6 +224,8 @@ class ConnectionFactory(WebSocketServerFactory):
     :ivar connections: those that are open.
     """
 
+    _log = Logger()
+
     noisy = False
     protocol = Connection
 
@@ -246,6 +251,7 @@ class ConnectionFactory(WebSocketServerFactory):
         self._commands = commands
         self._health = health
         self._all_filtered = all_filtered
+        self._told: dict[str, Repeats] = {}
         self.setProtocolOptions(
             maxConnections=max_clients,
             maxMessagePayloadSize=max_message_size,
@@ -274,7 +280,15 @@ class ConnectionFactory(WebSocketServerFactory):
             send=connection.evok_send,
             listen=connection.evok_listen,
             peer=connection.peer or "",
+            told=self._telling(connection.transport.getPeer()),
         )
+
+    def _telling(self, peer: Any) -> Repeats:
+        """What tells of one client, by its host: however often it connects."""
+        host = str(getattr(peer, "host", ""))
+        if len(self._told) > MOST_TOLD:
+            self._told = {host: told for host, told in self._told.items() if told.going_on}
+        return self._told.setdefault(host, Repeats(self._log, self.reactor, burst=1))
 
 
 class UpgradeResource(WebSocketResource):

@@ -120,7 +120,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             for request in queue:
                 if request.answer is answer:
                     queue.remove(request)
-                    answer.errback(Timeout("could not be sent in time; it will not be sent"))
+                    answer.errback(Timeout("could not be sent in time"))
                     return
 
     def make_probe(self, answer: Deferred[ModbusPDU], timeout: float) -> None:
@@ -203,7 +203,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             self._writes.clear()
             self._reads.clear()
             for request in waiting:
-                request.answer.errback(Timeout("the line is never silent; nothing was sent"))
+                request.answer.errback(Timeout("the line is never silent"))
         self._pump()
 
     def _watch_first(self) -> None:
@@ -235,7 +235,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 message = f"no answer within {request.timeout:g} s{self._framing.remark}"
             request.answer.errback(_sent(Timeout(message)))
         for request in hopeless:
-            request.answer.errback(Timeout("the request before was not answered; this one was not sent"))
+            request.answer.errback(Timeout("the request before was not answered"))
         if why:
             self._give_up(why)
         elif self.connected:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, I
 from twisted.internet.protocol import Factory
 
 from evok_twisted.bus.ownet import LONGEST_PAYLOAD, Answer, Message, OwServerProtocol, StillBusy
-from evok_twisted.errors import BadAnswer, Busy, Offline, Refused, Timeout
+from evok_twisted.errors import BadAnswer, Busy, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
 #: longest wait between two attempts to reach a server that is down, in seconds
@@ -103,7 +103,9 @@ class OwServer:
             self._check_up()
             return await self._ask(message, payload, size)
         except StillBusy as error:
-            raise Timeout(str(error)) from None
+            still = Timeout(str(error))
+            still.sent = True
+            raise still from None
         except (Offline, Timeout, BadAnswer) as error:
             self._lost(error)
             raise
@@ -115,16 +117,22 @@ class OwServer:
             raise Offline(f"the {self!r} does not answer")
 
     async def _ask(self, message: Message, payload: bytes = b"", size: int = 0) -> Answer:
-        kept = self._protocol
-        if kept is not None:
-            try:
-                return self._take(kept, await kept.request(message, payload, size))
-            except Offline:
-                # it may have been closed for having been idle, just now: only a fresh one tells. What is asked and
-                # written here can be so twice
-                pass
-        protocol = await self._connect()
-        return self._take(protocol, await protocol.request(message, payload, size))
+        kept, sent = self._protocol, False
+        try:
+            if kept is not None:
+                sent = True
+                try:
+                    return self._take(kept, await kept.request(message, payload, size))
+                except Offline:
+                    # it may have been closed for having been idle, just now: only a fresh one tells. What is asked and
+                    # written here can be so twice
+                    pass
+            protocol = await self._connect()
+            sent = True
+            return self._take(protocol, await protocol.request(message, payload, size))
+        except EvokError as error:
+            error.sent = sent
+            raise
 
     def _take(self, protocol: OwServerProtocol, answer: Answer) -> Answer:
         if not answer.persistent:  # the server has enough connections, or keeps none

@@ -171,7 +171,7 @@ class Commands:
             self._log.info("{device!r}: commands work again, after {lasted:.1f} s", device=device, lasted=lasted)
         elif isinstance(error, Refused | Timeout | BadAnswer | Offline) and device not in self._failing:
             self._failing[device] = self._events.clock.seconds()
-            self._log.warn("{device!r}: a command failed: {error}", device=device, error=error)
+            self._log.warn("{device!r}: a command failed: {error}", device=device, error=error.told)
 
 
 class _Renaming:

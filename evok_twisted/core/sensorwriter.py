@@ -115,7 +115,7 @@ class SensorWriter:
 
     def _expire(self, job: _Job) -> None:
         waited = self.write_timeout
-        self._withdraw(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s; it will not be sent"))
+        self._withdraw(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s"))
 
     def _withdraw(self, job: _Job, error: EvokError) -> None:
         self._leave_queue(job)
@@ -130,7 +130,7 @@ class SensorWriter:
     def _server_turned(self, online: bool) -> None:
         if not online:
             for job in [job for job in self._waiting if _touches_the_bus(job.wanted)]:
-                self._withdraw(job, Offline(f"{job.device!r}: owserver stopped answering before this was sent"))
+                self._withdraw(job, Offline(f"{job.device!r}: owserver stopped answering"))
 
     async def run(self, job: _Job) -> None:
         """Do a command whose turn has come."""

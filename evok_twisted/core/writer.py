@@ -154,7 +154,7 @@ class SlaveWriter:
     def _expire(self, job: _Job) -> None:
         self._waiting.remove(job)
         waited = self._slave.bus.write_timeout
-        self._fail(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s; it will not be sent"))
+        self._fail(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s"))
 
     def _fail(self, job: _Job, error: EvokError) -> None:
         job.leave_queue()
@@ -164,7 +164,7 @@ class SlaveWriter:
         if not online:
             while self._waiting:
                 job = self._waiting.popleft()
-                self._fail(job, Offline(f"{job.device!r}: {self._slave!r} went offline before this was sent"))
+                self._fail(job, Offline(f"{job.device!r}: {self._slave!r} went offline"))
 
     def _next(self) -> None:
         if self._choosing:
@@ -251,6 +251,7 @@ class SlaveWriter:
                     await slave.bus.write(slave.unit, write, deadline)
                 except EvokError as error:
                     slave.failed(error)
+                    error.sent = error.sent or write is not writes[0]  # some of it was done
                     if error.sent and write is writes[0]:
                         self._in_doubt(plans)
                     raise

@@ -118,7 +118,7 @@ def test_what_fails_at_the_hardware_fails_in_its_place(client, boards):
     group = {"device_type": "led", "device_circuits": ["1_01", "1_02"], "assigned_values": {"value": 1}}
     answer = client.post("/bulk", {"individual_assignments": [one("1_01"), one("2_01")], "group_assignments": [group]})
     assert answer.status == 207
-    failure = {"success": False, "errors": {"Refused": "refused: illegal data address (2)"}}
+    failure = {"success": False, "errors": {"Refused": "refused: illegal data address (2)"}, "sent": False}
     failed, worked = answer.json["individual_assignments"]
     assert failed == failure
     assert (worked["circuit"], worked["value"]) == ("2_01", 1)

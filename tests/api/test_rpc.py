@@ -133,7 +133,7 @@ def test_a_mistake_is_explained(client):
     assert call(client, "relay_set", "2_01", 7) == {
         "code": -32602,
         "message": "value: got 7, expected 0 or 1",
-        "data": {"code": "bad_value"},
+        "data": {"code": "bad_value", "sent": False},
     }
 
 
@@ -142,7 +142,7 @@ def test_what_fails_at_the_hardware_is_a_device_failure(client, boards):
     assert call(client, "relay_set", "2_01", 1) == {
         "code": -32000,
         "message": "refused: illegal data address (2)",
-        "data": {"code": "refused"},
+        "data": {"code": "refused", "sent": False},
     }
 
 

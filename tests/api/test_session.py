@@ -5,40 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from fakes import Rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
+from web import Talk
 
 from evok_twisted.api.filters import DEFAULT
-from evok_twisted.api.session import Session
-
-
-class Talk:
-    """A session on a rig, and what it sent."""
-
-    def __init__(self, dialect="classic", all_filtered=False):
-        self.rig = Rig(Clock()).start()
-        self.sent = []
-        self.filters = []
-        self.session = Session(
-            self.rig.registry,
-            self.rig.commands,
-            self.rig.health,
-            dialect,
-            all_filtered=all_filtered,
-            send=self.sent.append,
-            listen=self.filters.append,
-            peer="test",
-        )
-
-    def say(self, message):
-        """Say it, and return what was sent since."""
-        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self.session.handle(payload)
-        sent = [json.loads(one) for one in self.sent]
-        self.sent.clear()
-        return sent
+from evok_twisted.errors import Timeout
 
 
 @pytest.fixture
@@ -274,3 +246,22 @@ def test_health_is_told_with_and_without_an_id(talk):
     (reply,) = talk.say({"cmd": "health", "id": 1})
     assert reply["success"]
     assert reply["result"]["buses"][0]["slaves"][0]["circuit"] == "1"
+
+
+def test_a_set_without_an_id_that_is_refused_is_told_in_the_log_once_a_minute(talk, log):
+    for _ in range(20):
+        assert talk.say({"cmd": "set", "dev": "relay", "circuit": "1_01", "value": 7}) == []
+    assert log.texts("warn") == ["test: set of relay 1_01 was refused: value: got 7, expected 0 or 1"]
+    talk.rig.clock.advance(60)
+    assert "19 messages like this in 60 s" in log.texts("warn")[-1]
+
+
+def test_a_set_without_an_id_that_fails_at_the_hardware_is_told_too(talk, log):
+    talk.rig.bus.refusing = Timeout("no answer")
+    talk.say({"cmd": "set", "dev": "relay", "circuit": "1_01", "value": 1})
+    assert "test: set of relay 1_01 was refused: no answer; nothing was sent" in log.texts("warn")
+
+
+def test_a_set_with_an_id_that_is_refused_is_told_to_its_client_only(talk, log):
+    talk.say({"cmd": "set", "dev": "relay", "circuit": "1_01", "value": 7, "id": 1})
+    assert log.texts("warn") == []
