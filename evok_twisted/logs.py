@@ -27,6 +27,13 @@ class QuietLogger(Logger):
         super().emit(LogLevel.debug if level is LogLevel.info else level, format, **kwargs)
 
 
+class MutedLogger(Logger):
+    """For library code that warns of whatever a client does: takes all but errors as debug."""
+
+    def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
+        super().emit(LogLevel.debug if level < LogLevel.error else level, format, **kwargs)
+
+
 class Repeats:
     """Tells of what may come again and again: the first times as it is, then a line each minute while it goes on.
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -20,7 +21,7 @@ from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import Filter
 from evok_twisted.config import WebhookApi
 from evok_twisted.core.events import ChangeSet, Events
-from evok_twisted.logs import Logger
+from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
 
@@ -65,6 +66,7 @@ class Webhook:
         self._failures = 0
         self._down_since = 0.0
         self._stopped = False
+        self._turns = Repeats(self._log, clock, burst=4)
 
     def publish(self, changes: ChangeSet) -> None:
         """Tell of ``changes``; a subscriber of ``Events``."""
@@ -87,7 +89,7 @@ class Webhook:
         self._request = None
         if self._failures:
             lasted = self._clock.seconds() - self._down_since
-            self._log.info("webhook {url} takes events again, after {lasted:.1f} s", url=self._url, lasted=lasted)
+            self._turns.info("webhook {url} takes events again, after {lasted:.1f} s", url=self._url, lasted=lasted)
             self._failures = 0
         self._next()
 
@@ -99,7 +101,7 @@ class Webhook:
         if not self._failures:
             self._down_since = self._clock.seconds()
             message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
-            self._log.warn(message, url=self._url, why=_reason(failure))
+            self._turns.warn(message, url=self._url, why=_reason(failure))
         self._failures += 1
         delay = min(2.0 ** min(self._failures - 1, 16), SLOWEST_RETRY)
         self._retry = self._clock.callLater(delay, self._try_again)
@@ -184,7 +186,6 @@ def sender(agent: IAgent, reactor: Any) -> Send:
         if body is not None:
             headers.addRawHeader("Content-Type", "application/json")
         client = HTTPClient(agent)  # a new one each time, for it keeps every cookie that it is given
-        client = HTTPClient(agent)  # a new one each time, for it keeps every cookie that it is given
         response = await client.request(
             method, url, data=body, headers=headers, unbuffered=True, allow_redirects=False, reactor=reactor
         )
@@ -220,7 +221,8 @@ def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, rea
 
 def _reason(failure: Failure) -> str:
     """Why a request failed, in words: Twisted wraps the reason when it came after the connection was made."""
-    if failure.check(TimeoutError):
-        return f"no answer within {TIMEOUT:g} s"
     reasons = getattr(failure.value, "reasons", None)
-    return ((reasons[0] if reasons else failure).getErrorMessage() or str(failure.type)).rstrip(".")
+    first = reasons[0] if reasons else failure
+    if first.check(TimeoutError, CancelledError, ConnectTimeout):
+        return f"it is slow, there was no answer within {TIMEOUT:g} s"
+    return (first.getErrorMessage() or str(first.type)).rstrip(".")

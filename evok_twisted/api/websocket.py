@@ -21,7 +21,7 @@ from evok_twisted.api.session import Session
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
 from evok_twisted.core.registry import Registry
-from evok_twisted.logs import Logger, Repeats
+from evok_twisted.logs import Logger, MutedLogger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -61,6 +61,7 @@ class Connection(WebSocketServerProtocol):
     """
 
     _log = Logger()
+    log = MutedLogger()  # Autobahn's
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,6 +195,12 @@ class Connection(WebSocketServerProtocol):
         self.factory.hub.leave(self)
         self.evok_close(POLICY_VIOLATION, "messages are not read")
 
+    def _fail_connection(self, code: int = GOING_AWAY, reason: str = "going away") -> None:
+        if self.state == self.STATE_OPEN:
+            told = self.factory.telling(self.transport.getPeer())
+            told.warn("{peer} is closed with {code}: {why}", peer=self.peer, code=code, why=reason)
+        super()._fail_connection(code, reason)
+
     def evok_close(self, code: int, reason: str) -> None:
         """Close, with a code that ``sendClose`` would not take; a client that does not answer is dropped."""
         if self.state == self.STATE_OPEN:
@@ -280,10 +287,10 @@ class ConnectionFactory(WebSocketServerFactory):
             send=connection.evok_send,
             listen=connection.evok_listen,
             peer=connection.peer or "",
-            told=self._telling(connection.transport.getPeer()),
+            told=self.telling(connection.transport.getPeer()),
         )
 
-    def _telling(self, peer: Any) -> Repeats:
+    def telling(self, peer: Any) -> Repeats:
         """What tells of one client, by its host: however often it connects."""
         host = str(getattr(peer, "host", ""))
         if len(self._told) > MOST_TOLD:

@@ -163,7 +163,7 @@ def test_a_receiver_that_does_not_answer_has_five_seconds(hook, log):
     hook.led(1, 1)
     hook.rig.clock.advance(TIMEOUT)
     assert hook.receiver.cancelled == 1
-    assert f"webhook {URL} fails: no answer within 5 s" in log.texts("warn")[0]
+    assert f"webhook {URL} fails: it is slow, there was no answer within 5 s" in log.texts("warn")[0]
     hook.rig.clock.advance(1)
     assert len(hook.receiver.requests) == 2
 
@@ -283,6 +283,29 @@ async def test_a_request_that_is_given_up_leaves_no_connection(page):
         await request
     gone.addTimeout(2, reactor)
     await gone
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receiver_that_takes_its_time_is_told_to_be_slow(page, log):
+    page.behave = lambda request: NOT_DONE_YET
+    rig = Rig(Clock()).start()
+    hook = Webhook(page.url, DEFAULT, "classic", rig.clock, page.send, complex_events=True)
+    rig.events.subscribe(hook.publish)
+    rig.set("led", "1_01", value=1)
+    while not page.got:
+        await turn(0.002)
+    rig.clock.advance(TIMEOUT)
+    assert f"webhook {page.url} fails: it is slow, there was no answer within 5 s" in log.texts("warn")[0]
+    hook.stop()
+
+
+def test_a_receiver_that_fails_every_other_time_is_told_of_by_the_minute(hook, log):
+    for n in range(40):
+        hook.led(1, 1 - n % 2)
+        hook.receiver.answer(ConnectionError("refused"))
+        hook.rig.clock.advance(1)
+        hook.receiver.answer()
+    assert len(log.texts("warn")) + len(log.texts("info")) <= 5
 
 
 @pytest_twisted.ensureDeferred

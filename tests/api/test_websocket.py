@@ -435,3 +435,23 @@ def test_an_answer_of_more_than_64_kib_arrives_whole(browser):
 def test_options_of_the_websocket_is_a_204(browser):
     browser.send(b"OPTIONS /ws HTTP/1.1\r\nHost: plc\r\n\r\n")
     assert browser.transport.value().startswith(b"HTTP/1.1 204 ")
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x83\x80\0\0\0\0", 1002),  # a reserved opcode
+        (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+        (b"\x81\xff" + struct.pack(">Q", 70000) + b"\0\0\0\0", 1009),
+    ],
+)
+def test_what_is_no_websocket_is_told_once_a_minute_however_often_its_client_connects(browser, log, frame, code):
+    for _ in range(20):
+        browser.connect().open().send(frame)
+        ((opcode, payload),) = browser.frames()
+        assert (opcode, payload[:2]) == (8, struct.pack(">H", code))
+        browser.transport.protocol.connectionLost(Failure(ConnectionDone()))
+    (told,) = log.texts("warn")
+    assert f" is closed with {code}: " in told
+    browser.clock.advance(60)
+    assert "19 messages like this in 60 s" in log.texts("warn")[-1]
