@@ -152,14 +152,19 @@ def test_a_pulled_cable_is_told_and_heals(twistd, simulator, config):
     ws.close()
 
 
-def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, config):
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGQUIT, 0), (signal.SIGABRT, -signal.SIGABRT)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, config, number, status):
     simulator()
     service = twistd("evok", "--config", config, "--port", "0")
     service.wait_for(r"slave xS11 .* answers")
     ws = websocket.create_connection(service.url, timeout=5)
     answer = ask(ws, 1, cmd="set", dev="relay", circuit="xS11_01", value=1, timeout=600)
     assert answer["result"]["pending"] is True
-    assert service.stop(signal.SIGTERM) == 0
+    assert service.stop(number) == status
     again = twistd("evok", "--config", config, "--port", "0")
     again.wait_for(r"slave xS11 .* answers")
     ws = websocket.create_connection(again.url, timeout=5)
@@ -167,6 +172,15 @@ def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, confi
     while (value := ask(ws, 2, cmd="full", dev="relay", circuit="xS11_01")["result"]["value"]) is None:
         assert time.monotonic() < deadline
     assert value == 0
+    ws.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2], ids=lambda value: value.name)
+def test_signals_that_mean_nothing_to_it_do_not_end_it(demo, number):
+    demo.process.send_signal(number)
+    demo.wait_for(f"{number.name} is passed over")
+    ws = websocket.create_connection(demo.url, timeout=5)
+    assert ask(ws, 1, cmd="set", dev="relay", circuit="2_01", value=1)["result"]["value"] == 1
     ws.close()
 
 
