@@ -116,14 +116,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.aliases.load()
     clients = _clients(unit, options["dialect"], reactor)
     service = EvokService(unit, clients)
-    apis = unit.config.apis
-    door = Doorkeeper(
-        _site(unit, clients, options["dialect"], reactor),
-        connections(apis.max_connections),
-        apis.max_connections_per_address,
-    )
+    site = _site(unit, clients, options["dialect"], reactor)
     for scheme, endpoint in endpoints:
-        Port(endpoint, door, scheme + "://{where}/ws").setServiceParent(service)
+        Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
     if webhooks is not None:
         webhooks.setServiceParent(service)
     Systemd(lambda: unit.health.status, lambda: not any(one.stuck for one in unit.scanners), reactor).setServiceParent(
@@ -180,6 +175,7 @@ def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) ->
         max_body=apis.max_body_size,
         max_header=apis.max_header_size,
         idle=apis.idle_timeout,
+        door=Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address),
     )
 
 

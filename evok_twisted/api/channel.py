@@ -13,7 +13,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from evok_twisted.api.http import failed, failure
-from evok_twisted.api.limits import counted
+from evok_twisted.api.limits import Guest, counted
 from evok_twisted.api.origins import Origins
 from evok_twisted.logs import QuietLogger
 
@@ -155,6 +155,7 @@ class Channel(HTTPChannel):
     them done in a turn of the reactor. Of larger headers Twisted answers 400 itself.
 
     :ivar successor: the protocol that has taken the connection over.
+    :ivar guest: this connection, as the doorkeeper knows it.
     :ivar refused: whether a request was refused before it was complete; what still comes is thrown away.
     :ivar host: the client's address; nothing where that is this machine.
     """
@@ -168,6 +169,7 @@ class Channel(HTTPChannel):
         self.refused = False
         self.host = ""
         self.successor: Protocol | None = None
+        self.guest: Guest | None = None
         self._begun = 0.0
         self._deadline: IDelayedCall | None = None
         self._lingering: IDelayedCall | None = None
@@ -317,4 +319,6 @@ class Channel(HTTPChannel):
             if call is not None and call.active():
                 call.cancel()
         self._answered = None
+        if self.guest is not None:
+            self.guest.leave()
         super().connectionLost(reason)

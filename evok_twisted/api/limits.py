@@ -6,8 +6,7 @@ import ipaddress
 import resource
 from collections import Counter
 
-from twisted.internet.interfaces import IAddress, IProtocolFactory
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.internet.interfaces import IAddress
 
 from evok_twisted.logs import Logger
 
@@ -60,8 +59,24 @@ def connections(wanted: int) -> int:
     return most
 
 
-class Doorkeeper(WrappingFactory):
-    """Lets connections in up to a number, in all and from one address; one more is closed at once.
+class Guest:
+    """A connection that was let in, until it leaves."""
+
+    __slots__ = ("_door", "_host")
+
+    def __init__(self, door: Doorkeeper, host: str) -> None:
+        self._door: Doorkeeper | None = door
+        self._host = host
+
+    def leave(self) -> None:
+        """Make room for another; to be called once or more often."""
+        door, self._door = self._door, None
+        if door is not None:
+            door.left(self._host)
+
+
+class Doorkeeper:
+    """Lets connections in up to a number, in all and from one address.
 
     Connections from this machine itself do not count as from one address: a proxy's clients all come from there.
 
@@ -71,40 +86,33 @@ class Doorkeeper(WrappingFactory):
 
     _log = Logger()
 
-    noisy = False
-
-    def __init__(self, factory: IProtocolFactory, most: int, most_of_one: int) -> None:
-        super().__init__(factory)
+    def __init__(self, most: int = 2048, most_of_one: int = 256) -> None:
         self._most = most
         self._most_of_one = most_of_one
-        self._hosts: dict[ProtocolWrapper, str] = {}
         self._count = 0
         self._of: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
 
-    def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]
-        host = counted(addr)
+    def enter(self, address: IAddress | None) -> Guest | None:
+        """Let a connection in, if there is room for it."""
+        host = counted(address)
         if self._count >= self._most:
             self._refuse("in all", self._most)
             return None
         if host and self._of[host] >= self._most_of_one:
             self._refuse(f"from {host}", self._most_of_one)
             return None
-        wrapper: ProtocolWrapper | None = super().buildProtocol(addr)
-        if wrapper is not None:
-            self._hosts[wrapper] = host
-            self._count += 1
-            self._of[host] += 1
-        return wrapper
+        self._count += 1
+        self._of[host] += 1
+        return Guest(self, host)
 
     def _refuse(self, what: str, most: int) -> None:
         self._refused[what] += 1
         if self._refused[what] == 1:
             self._log.warn("there are {most} connections {what}; more are closed at once", most=most, what=what)
 
-    def unregisterProtocol(self, protocol: ProtocolWrapper) -> None:
-        super().unregisterProtocol(protocol)
-        host = self._hosts.pop(protocol)
+    def left(self, host: str) -> None:
+        """A connection from ``host`` is gone."""
         self._count -= 1
         self._of[host] -= 1
         if not self._of[host]:

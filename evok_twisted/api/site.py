@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
+from evok_twisted.api.limits import Doorkeeper
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
@@ -104,6 +107,7 @@ class ApiSite(Site):
         eight such, those of one address for four.
     :param max_header: bytes that the headers of a request may have.
     :param idle: seconds after which a connection on which nothing happens is closed.
+    :param door: lets connections in; what it does not let in is closed at once.
     """
 
     _log = Logger()
@@ -123,14 +127,28 @@ class ApiSite(Site):
         max_body: int = 1 << 20,
         max_header: int = 16384,
         idle: float = 60,
+        door: Doorkeeper | None = None,
     ) -> None:
         super().__init__(root, timeout=idle, reactor=reactor, requestFactory=BoundedRequest)
+        self._door = Doorkeeper() if door is None else door
         self.origins = Origins() if origins is None else origins
         self._access_log = access_log
         self.max_body = max_body
         self.max_header = max_header
         self.reactor = reactor
         self.bodies = Bodies(8 * max_body, 4 * max_body)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What a client that negotiates (ALPN) may speak; HTTP/2 is not for WebSockets."""
+        return [b"http/1.1"]
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # type: ignore[override]
+        guest = self._door.enter(addr)
+        if guest is None:
+            return _Refused()
+        channel: Channel = super().buildProtocol(addr)
+        channel.guest = guest
+        return channel
 
     def log(self, request: Request) -> None:  # type: ignore[override]
         """Tell of a request that was answered, where that is wanted."""
@@ -139,3 +157,11 @@ class ApiSite(Site):
             peer = request.getClientAddress()
             message = "{peer} {method} {uri} {code}"
             self._log.info(message, peer=getattr(peer, "host", peer), method=method, uri=uri, code=request.code)
+
+
+class _Refused(Protocol):
+    """A connection that is not let in. TLS would not take None for a protocol."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()

@@ -8,7 +8,9 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -16,7 +18,7 @@ from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import DEFAULT, Filter
 from evok_twisted.api.http import options
 from evok_twisted.api.hub import Hub
-from evok_twisted.api.limits import Allowance
+from evok_twisted.api.limits import Allowance, Guest
 from evok_twisted.api.session import Session
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
@@ -76,6 +78,12 @@ class Connection(WebSocketServerProtocol):
         self.evok_patience: IDelayedCall | None = None
         self.evok_unanswered = 0
         self.evok_next_ping: IDelayedCall | None = None
+        self.evok_guest: Guest | None = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.evok_guest is not None:
+            self.evok_guest.leave()
+        super().connectionLost(reason)
 
     def onConnect(self, request: ConnectionRequest) -> None:
         self.evok_dialect = self.factory.dialect
@@ -313,5 +321,7 @@ class UpgradeResource(WebSocketResource):
         transport = channel.transport
         answer = super().render(request)
         if transport is not None and channel.transport is None:
-            channel.successor = getattr(transport, "wrappedProtocol", None) or transport.protocol
+            connection = getattr(transport, "wrappedProtocol", None) or transport.protocol
+            channel.successor = connection
+            connection.evok_guest, channel.guest = channel.guest, None
         return answer

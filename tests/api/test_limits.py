@@ -6,10 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from fakes import Transport
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -24,17 +22,13 @@ class Door:
     """A doorkeeper, and who came in."""
 
     def __init__(self, most=10, most_of_one=3):
-        self.keeper = Doorkeeper(Factory.forProtocol(Protocol), most, most_of_one)
-
-    def come(self, address):
-        protocol = self.keeper.buildProtocol(address)
-        if protocol is not None:
-            protocol.makeConnection(Transport())
-        return protocol
+        self.keeper = Doorkeeper(most, most_of_one)
+        self.come = self.keeper.enter
 
     @staticmethod
-    def go(protocol):
-        protocol.connectionLost(Failure(ConnectionDone()))
+    def go(guest):
+        guest.leave()
+        guest.leave()
 
 
 def at(host):
@@ -75,7 +69,7 @@ def test_nothing_is_remembered_of_who_is_gone():
     door = Door()
     for n in range(100):
         door.go(door.come(at(f"10.0.1.{n}")))
-    assert (door.keeper._hosts, dict(door.keeper._of)) == ({}, {})
+    assert (door.keeper._count, dict(door.keeper._of)) == (0, {})
 
 
 def test_a_crowd_is_told_of_once_and_so_is_its_end(log):
@@ -87,6 +81,17 @@ def test_a_crowd_is_told_of_once_and_so_is_its_end(log):
     for protocol in inside:
         door.go(protocol)
     assert log.texts("info") == ["connections in all are taken again; 50 were closed"]
+
+
+def test_one_more_connection_is_closed_and_makes_room_when_it_is_gone():
+    site = ApiSite(Root({}), Clock(), door=Doorkeeper(1))
+    for _ in range(3):
+        inside, outside = site.buildProtocol(HERE), site.buildProtocol(HERE)
+        for protocol in (inside, outside):
+            protocol.makeConnection(StringTransport())
+        assert [protocol.transport.disconnecting for protocol in (inside, outside)] == [False, True]
+        outside.connectionLost(Failure(ConnectionDone()))
+        inside.connectionLost(Failure(ConnectionDone()))
 
 
 # Requests
