@@ -63,6 +63,7 @@ class Apis(Settings, frozen=True, kw_only=True):
     listen: tuple[str, ...] = ()
     dialect: Literal["classic", "v3"] = "classic"
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     access_log: bool = False
     alias_file: str = "/var/lib/evok"
     max_connections: Connections = 2048

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -29,6 +30,17 @@ def described(description: str, reactor: Any, where: str, problems: Problems) ->
         problems.error(where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}")
         return None
     return endpoint
+
+
+def certified(endpoint: IStreamServerEndpoint) -> list[str]:
+    """The host names in the certificate of an endpoint with TLS; none without."""
+    try:
+        certificate = endpoint._sslContextFactory.certificate.to_cryptography()  # type: ignore[attr-defined]
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except (AttributeError, ExtensionNotFound):
+        return []
+    found: list[str] = names.get_values_for_type(DNSName)
+    return found
 
 
 class Port(Service):

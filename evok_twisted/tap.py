@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,7 @@ from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
-from evok_twisted.ports import Port, described
+from evok_twisted.ports import Port, certified, described
 from evok_twisted.settings import Problem, Problems
 from evok_twisted.simulator import demo
 from evok_twisted.systemd import Systemd
@@ -116,7 +117,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.aliases.load()
     clients = _clients(unit, options["dialect"], reactor)
     service = EvokService(unit, clients)
-    site = _site(unit, clients, options["dialect"], reactor)
+    hosts = [socket.gethostname(), *(name for _, endpoint in endpoints for name in certified(endpoint))]
+    site = _site(unit, clients, options["dialect"], hosts, reactor)
     for scheme, endpoint in endpoints:
         Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
     if webhooks is not None:
@@ -159,12 +161,12 @@ def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
     return factory
 
 
-def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, reactor: Any) -> ApiSite:
+def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, hosts: Sequence[str], reactor: Any) -> ApiSite:
     apis = unit.config.apis
     children = resources(unit.registry, unit.commands, unit.health, dialect or apis.dialect)
     if apis.websocket.enabled:
         children[b"ws"] = UpgradeResource(clients)
-    origins = Origins(apis.allowed_origins)
+    origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, *hosts))
     if origins.everybody:
         _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
     return ApiSite(

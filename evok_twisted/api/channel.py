@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from io import BytesIO
 from typing import Any
@@ -14,7 +15,6 @@ from twisted.web.server import Request
 
 from evok_twisted.api.http import failed, failure
 from evok_twisted.api.limits import Guest, counted
-from evok_twisted.api.origins import Origins
 from evok_twisted.logs import QuietLogger
 
 #: Seconds, from the first byte of a request, in which its headers have to be complete, and its body.
@@ -30,6 +30,11 @@ SLICE = 4096
 SMALL_BODY = 8192
 #: Bytes that a chunk counts as, besides those in it: without that, a body in chunks of one byte costs far too much.
 CHUNK = 256
+
+#: A request target with a scheme and a host.
+_ABSOLUTE = re.compile(rb"(?:https?|wss?)://(?P<host>[^/?#\s]*)(?P<path>[^\s]*)\Z", re.IGNORECASE)
+#: Where the headers of a request may end as FHEM lets them.
+_WEBSOCKET = re.compile(rb"/ws/?(?:\?.*)?\Z")
 
 
 class Bodies:
@@ -108,15 +113,26 @@ class BoundedRequest(Request):
             message += f", with {CHUNK} for each of its chunks"
         channel.refuse(413, b"Content Too Large", "TooLarge", message)
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        absolute = _ABSOLUTE.match(path)  # as clients of a proxy write it: its host is the one that is asked for
+        if absolute is not None:
+            self.requestHeaders.setRawHeaders(b"host", [absolute["host"]])
+            path = absolute["path"] if absolute["path"][:1] == b"/" else b"/" + absolute["path"]
+        super().requestReceived(command, path, version)
+
     def process(self) -> None:
         self._give()
-        origin = self.getHeader(b"origin")
-        if origin is not None and not self._welcome(origin):
-            message = f"pages of {origin.decode(errors='replace')!r:.100} may not talk to this service"
-            self.write(failed(self, "Forbidden", f"{message}; apis.allowed_origins lets them", 403))
+        objection = self._site.origins.objection(self.method, self.requestHeaders)
+        if objection:
+            self.write(failed(self, "Forbidden", objection, 403))
             self.finish()
-        else:
-            super().process()
+            return
+        origin = self.getHeader(b"origin")
+        if origin is not None:
+            self.setHeader(b"access-control-allow-origin", origin)
+            self.setHeader(b"vary", b"Origin")
+            self.setHeader(b"content-security-policy", b"frame-ancestors 'none'")
+        super().process()
 
     def connectionLost(self, reason: Failure) -> None:
         self._give()
@@ -137,15 +153,6 @@ class BoundedRequest(Request):
     def _site(self) -> Any:
         channel: Any = self.channel
         return channel.site
-
-    def _welcome(self, origin: bytes) -> bool:
-        host = self.getRequestHostname().decode(errors="replace")
-        origins: Origins = self._site.origins
-        if not origins.allow(origin.decode(errors="replace"), host):
-            return False
-        self.setHeader(b"access-control-allow-origin", origin)
-        self.setHeader(b"vary", b"Origin")
-        return True
 
 
 class Channel(HTTPChannel):
@@ -281,6 +288,14 @@ class Channel(HTTPChannel):
         what = "headers were" if self.line_mode else "body was"
         seconds = HEADERS_TIME if self.line_mode else BODY_TIME
         self.refuse(408, b"Request Timeout", "TooSlow", f"the request's {what} not complete in {seconds:g} s")
+
+    def lineReceived(self, line: bytes) -> None:
+        if line.endswith(b"\n") and self.requests and self._command == b"GET" and _WEBSOCKET.match(self._path):
+            # the headers of FHEM's handshake end in LF CR LF
+            if line != b"\n":
+                super().lineReceived(line[:-1])
+            line = b""
+        super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.refuse(400, b"Bad Request", "BadRequest", f"a line of the headers is longer than {self.MAX_LENGTH} bytes")

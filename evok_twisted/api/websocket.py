@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from twisted.web.server import Request
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from evok_twisted.api.dialects import listing
@@ -35,6 +36,9 @@ GOODBYE = 0.5
 CLOSE_PATIENCE = 5
 #: Close codes of RFC 6455.
 GOING_AWAY, POLICY_VIOLATION = 1001, 1008
+
+#: A key that Autobahn takes.
+ANY_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 
 #: Bytes of the shortest frame of a client, and fragments that a message may have.
 SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
@@ -79,6 +83,8 @@ class Connection(WebSocketServerProtocol):
         self.evok_unanswered = 0
         self.evok_next_ping: IDelayedCall | None = None
         self.evok_guest: Guest | None = None
+        #: what the client has sent as ``Sec-WebSocket-Key``
+        self.evok_key = ""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.evok_guest is not None:
@@ -91,6 +97,8 @@ class Connection(WebSocketServerProtocol):
             if name not in DIALECTS:
                 raise ConnectionDeny(400, f"unknown dialect, expected one of {', '.join(DIALECTS)}")
             self.evok_dialect = name
+        if self.evok_key:
+            self._wskey = self.evok_key
 
     def onOpen(self) -> None:
         self.evok_session = self.factory.session(self)
@@ -306,22 +314,43 @@ class ConnectionFactory(WebSocketServerFactory):
         return self._told.setdefault(host, Repeats(self._log, self.reactor, burst=1))
 
 
-class UpgradeResource(WebSocketResource):
-    """Where HTTP requests become WebSocket connections."""
+class UpgradeResource(Resource):
+    """Where HTTP requests become WebSocket connections.
+
+    Autobahn reads the handshake once more. What is checked here already, or what Evok's clients have and it would not
+    take, it is not shown: origins, and keys that are not 16 bytes in Base64 (FHEM's).
+    """
+
+    isLeaf = True
+
+    def __init__(self, factory: ConnectionFactory) -> None:
+        super().__init__()
+        self._factory = factory
 
     def render(self, request: Request) -> Any:
         if request.method == b"OPTIONS":
             return options(request, (b"GET", b"OPTIONS"))
         channel: Any = request.channel
-        if channel.transport is not None:
-            # the connection was born on an HTTP channel, whose idle timeout must not close it later and whose place
-            # as the transport's producer the WebSocket takes
-            channel.setTimeout(None)
-            channel.transport.unregisterProducer()
-        transport = channel.transport
-        answer = super().render(request)
-        if transport is not None and channel.transport is None:
-            connection = getattr(transport, "wrappedProtocol", None) or transport.protocol
-            channel.successor = connection
-            connection.evok_guest, channel.guest = channel.guest, None
-        return answer
+        connection: Any = self._factory.buildProtocol(request.getClientAddress())
+        headers = request.requestHeaders.copy()
+        headers.removeHeader(b"origin")
+        keys = headers.getRawHeaders(b"sec-websocket-key", ())
+        if len(keys) == 1 and keys[0].strip():
+            connection.evok_key = keys[0].decode("latin-1").strip()
+            headers.setRawHeaders(b"sec-websocket-key", [ANY_KEY])
+        # the connection was born on an HTTP channel, whose idle timeout must not close it later and whose place as the
+        # transport's producer the WebSocket takes
+        channel.setTimeout(None)
+        transport, channel.transport = channel.transport, None
+        transport.unregisterProducer()
+        connection.evok_guest, channel.guest = channel.guest, None
+        channel.successor = connection
+        if isinstance(transport, ProtocolWrapper):  # TLS
+            transport.wrappedProtocol = connection
+        else:
+            transport.protocol = connection
+        connection.makeConnection(transport)
+        transport.resumeProducing()
+        lines = [b"%b: %b" % (name, b",".join(values)) for name, values in headers.getAllRawHeaders()]
+        connection.dataReceived(b"\r\n".join([b"%b %b HTTP/1.1" % (request.method, request.uri), *lines, b"", b""]))
+        return NOT_DONE_YET

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import http.server
 import json
+import queue
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 import requests
 import trustme
 import websocket
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+PAGE = """<script>
+const say = text => fetch("/said/" + text);
+fetch("https://{served}/rest/relay/2_01", {method: "POST", body: '{"value":1}'}).then(answer => {
+  const socket = new WebSocket("wss://{served}/ws");
+  socket.onopen = () => socket.send('{"cmd":"set","dev":"relay","circuit":"2_02","value":1,"id":7}');
+  socket.onmessage = event => {
+    const message = JSON.parse(event.data);
+    if (message.id === 7) say(`${answer.status},${message.success}`);
+  };
+  socket.onerror = () => say("no-websocket");
+}).catch(error => say(error));
+</script>"""
+
+
+def fingerprint(authority):
+    """The SHA-256 of the server's public key, by which Chromium is told to trust it."""
+    certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +46,7 @@ def authority(tmp_path_factory):
     """A certificate authority; ``pem`` is its certificate, ``key`` and ``certificate`` are of a server on localhost."""
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
-    server = authority.issue_cert("localhost", "127.0.0.1")
+    server = authority.issue_cert("localhost", "127.0.0.1", "plc.example")
     authority.pem, authority.key, authority.certificate = (
         directory / name for name in ("ca.pem", "key.pem", "crt.pem")
     )
@@ -92,6 +119,56 @@ def test_a_websocket_is_opened_and_answers(served, authority):
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 raise websocket.WebSocketException
     ws.close()
+
+
+@pytest.mark.parametrize(("host", "status"), [("plc.example", 200), ("attacker.example", 403)])
+def test_a_browser_may_use_the_names_in_the_certificate(served, authority, host, status):
+    headers = {"Host": host, "User-Agent": "Mozilla/5.0"}
+    assert (
+        requests.get(f"https://{served}/version", verify=authority.pem, headers=headers, timeout=10).status_code
+        == status
+    )
+
+
+def test_a_browser_opens_the_websocket(served, authority, tmp_path):
+    """A page of a server of its own, on another port of the same host, as people write them."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    said = queue.Queue()
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.startswith("/said/"):
+                said.put(self.path.removeprefix("/said/"))
+            body = PAGE.replace("{served}", served).encode() if self.path == "/" else b""
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        browser = subprocess.Popen(
+            [
+                *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+                f"--ignore-certificate-errors-spki-list={fingerprint(authority)}",
+                *(f"--user-data-dir={tmp_path / 'profile'}", "--remote-debugging-port=0"),
+                f"http://localhost:{pages.server_port}/",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert said.get(timeout=60) == "200,true"
+        finally:
+            browser.kill()
+            browser.wait(10)
+            pages.shutdown()
 
 
 def test_who_speaks_no_tls_costs_nothing(served):
