@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -23,8 +24,21 @@ Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="a number of seconds, more than 0 and at most 3600")]
 Connections = Annotated[int, Meta(ge=1, description="a whole number of connections, 1 or more")]
 Waiting = Annotated[int, Meta(ge=1, description="a whole number of commands, 1 or more")]
+#: A name, in labels of at most 63 characters, or an address.
+_HOST = r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:@?#\[\].]{1,63}(\.[^\s/:@?#\[\].]{1,63})*\.?)"
+Host = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?!.{{254}})({_HOST}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(%\w+)?)$",
+        description="the name or the address of a host, without a port",
+    ),
+]
 Url = Annotated[
-    str, Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="an http:// or https:// URL, without a password")
+    str,
+    Meta(
+        pattern=rf"^[Hh][Tt][Tt][Pp][Ss]?://{_HOST}(:[0-9]{{1,5}})?([/?]\S*)?$",
+        description="an http:// or https:// URL, without a password",
+    ),
 ]
 Interval = Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")]
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
@@ -110,7 +124,7 @@ class BusSettings(Settings, frozen=True, kw_only=True):
 class ModbusTcpSettings(BusSettings, frozen=True, kw_only=True):
     """``type: MODBUSTCP``."""
 
-    hostname: str = "127.0.0.1"
+    hostname: Host = "127.0.0.1"
     port: Port = 502
     timeout: Seconds = 1.0
     write_timeout: Seconds = 2.0
@@ -151,7 +165,7 @@ class SensorSettings(Settings, frozen=True, kw_only=True):
 class OneWireSettings(BusSettings, frozen=True, kw_only=True):
     """``type: OWBUS``."""
 
-    hostname: str = "127.0.0.1"
+    hostname: Host = "127.0.0.1"
     port: Port = 4304
     interval: Interval = 10.0
     scan_interval: Annotated[float, Meta(ge=0, le=86400, description="a number of seconds, at most 86400")] = 60.0
@@ -287,6 +301,10 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
         settings = _File(comm_channels=channels if isinstance(channels, dict) else {})
     definitions = Definitions((file.parent / DIRECTORY, *shipped), problems)
     buses = _Buses(reader, definitions).read(settings.comm_channels)
+    for url in settings.apis.webhook.address:
+        parts = urlsplit(url)
+        if parts.scheme == "https" and "_" in (parts.hostname or ""):
+            reader.error("apis.webhook.address", f"got {url!r}: no certificate can be of the name {parts.hostname!r}")
     if settings.apis.webhook.enabled and not settings.apis.webhook.address:
         reader.error("apis.webhook.address", "got nothing, expected the URL to call, or a list of URLs")
     return Config(settings.logging, settings.apis, buses)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
@@ -29,6 +28,7 @@ from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.errors import UnknownCircuit
+from evok_twisted.hosts import HostEndpoint
 from evok_twisted.model import onewire
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.model.boards import build
@@ -78,7 +78,7 @@ class Unit:
     def _add_tcp(self, bus: cfg.Bus, settings: cfg.ModbusTcpSettings) -> None:
         tcp = TcpBus(
             bus.name,
-            HostnameEndpoint(self.reactor, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT),
+            HostEndpoint(self.reactor, settings.hostname, settings.port, CONNECT_TIMEOUT),
             self.reactor,
             timeout=settings.timeout,
             write_timeout=settings.write_timeout,
@@ -131,7 +131,7 @@ class Unit:
 
     def _add_onewire(self, name: str, settings: cfg.OneWireSettings) -> None:
         clock = self.reactor
-        endpoint = HostnameEndpoint(clock, settings.hostname, settings.port, timeout=CONNECT_TIMEOUT)
+        endpoint = HostEndpoint(clock, settings.hostname, settings.port, CONNECT_TIMEOUT)
         server = OwServer(name, endpoint, clock)
         bus = OneWireBus(name, settings.interval, settings.scan_interval)
         known = list(self._known_sensors(name, settings))

@@ -16,7 +16,7 @@ LAYERS = [
     [""],
     ["errors"],
     ["yamlnodes"],
-    ["settings", "logs", "serialport"],
+    ["settings", "logs", "serialport", "hosts"],
     ["definitions"],
     ["config"],
     ["model"],

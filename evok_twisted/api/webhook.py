@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
 
 from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import Filter
 from evok_twisted.config import WebhookApi
 from evok_twisted.core.events import ChangeSet, Events
+from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
@@ -178,17 +189,15 @@ class _PassedOver(Protocol):
                 self.done.errback(reason)
 
 
-def sender(agent: IAgent, reactor: Any) -> Send:
+def sender(agent: IAgent) -> Send:
     """How requests are done: an answer of status 200 to 299 is a success. Redirections are not followed."""
 
     async def do(method: str, url: str, body: bytes | None) -> None:
         headers = Headers({"User-Agent": ["evok-twisted"]})
         if body is not None:
             headers.addRawHeader("Content-Type", "application/json")
-        client = HTTPClient(agent)  # a new one each time, for it keeps every cookie that it is given
-        response = await client.request(
-            method, url, data=body, headers=headers, unbuffered=True, allow_redirects=False, reactor=reactor
-        )
+        producer = None if body is None else FileBodyProducer(BytesIO(body))
+        response = await agent.request(method.encode(), url.encode(), headers, producer)
         rest = _PassedOver()
         response.deliverBody(rest)
         await rest.done
@@ -201,17 +210,33 @@ def sender(agent: IAgent, reactor: Any) -> Send:
     return send
 
 
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """How the host of a URL is reached."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostEndpoint(self._reactor, uri.host.decode(), uri.port, TIMEOUT)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return endpoint
+
+
 def agent(reactor: Any) -> IAgent:
     """How receivers are reached; https is verified against the system's certificates, the host's name included."""
     # a connection for each request: one that the receiver closes in the moment in which it is used again loses an event
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool._factory = _Quiet
-    return Agent(reactor, connectTimeout=TIMEOUT, pool=pool)
+    made: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), pool)
+    return made
 
 
 def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, reactor: Any) -> Webhooks:
     """The webhooks of a configuration."""
-    send = sender(agent(reactor), reactor)
+    send = sender(agent(reactor))
     hooks = [
         Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events)
         for url in dict.fromkeys(apis.address)

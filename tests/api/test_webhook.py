@@ -219,7 +219,7 @@ async def page():
     site.buildProtocol = counted
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     page.url = f"http://127.0.0.1:{port.getHost().port}/hook"
-    page.send = sender(agent(reactor), reactor)
+    page.send = sender(agent(reactor))
     yield page
     await port.stopListening()
 

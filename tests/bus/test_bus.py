@@ -9,13 +9,13 @@ import pytest_twisted
 from stack import DEFINITIONS, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.python.failure import Failure
 
 from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import TcpBus
 from evok_twisted.definitions import Block, load_definition
 from evok_twisted.errors import Offline, Refused, Timeout
+from evok_twisted.hosts import HostEndpoint
 from evok_twisted.model.registers import WriteCoil, WriteRegister, WriteRegisters
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems
@@ -87,7 +87,7 @@ class OverTcp(Far):
     port_number = 0
 
     def make(self):
-        endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port_number, timeout=3)
+        endpoint = HostEndpoint(reactor, "127.0.0.1", self.port_number, 3)
         return TcpBus("TEST", endpoint, reactor, timeout=TIMEOUT, write_timeout=1.0, pipeline=1, framer=self.framer)
 
     def plug(self):

@@ -7,10 +7,10 @@ import pytest_twisted
 from real_owserver import RealOwServer, needs_owserver
 from stack import turn
 from twisted.internet import reactor
-from twisted.internet.endpoints import HostnameEndpoint
 
 from evok_twisted.bus.owserver import OwServer
 from evok_twisted.errors import Refused
+from evok_twisted.hosts import HostEndpoint
 from evok_twisted.simulator.owserver import OwServerSimulator, SimulatedSensor
 
 THERMOMETER, MONITOR, SWITCH = "28.000028D70000", "A6.0000A6590100", "29.000029D60200"
@@ -45,7 +45,7 @@ class Simulated:
 
 class Client:
     def __init__(self, port):
-        self.server = OwServer("TEST", HostnameEndpoint(reactor, b"127.0.0.1", port), reactor)
+        self.server = OwServer("TEST", HostEndpoint(reactor, "127.0.0.1", port, 3), reactor)
         self.turns = []
         self.server.watch(self.turns.append)
         self.server.service.startService()
