@@ -191,10 +191,12 @@ class OneWirePower(CoilSwitch, frozen=True, kw_only=True):
     """``OWPOWER``: power of the 1-Wire bus."""
 
 
-class NvSave(CoilSwitch, frozen=True, kw_only=True):
-    """``NV_SAVE``: makes the board save its settings."""
+class NvSave(Feature, frozen=True, kw_only=True):
+    """``NV_SAVE``: makes the board save its settings; with the coil under another name Evok shows none, nor do we."""
 
-    also = {"nv_sav_coil": "val_coil", "nv_save_coil": "val_coil"}
+    ignored = Feature.ignored | {"nv_sav_coil", "nv_save_coil"}
+
+    val_coil: Address | None = None
 
 
 FEATURES: Mapping[str, type[Feature]] = {

@@ -10,6 +10,7 @@ from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.errors import Offline, Refused
+from evok_twisted.model.onewire import circuit_of
 from evok_twisted.model.sensors import OneWireBus, sensor
 
 #: The time of day when the clock stands at 0.
@@ -21,10 +22,12 @@ BOILER, CELLAR, GARDEN, ROOF = (f"28.00000000000{n}" for n in range(1, 5))
 class FakeOwServer:
     """An owserver (``core.onewire.OwServer``) with ``sensors``: the properties of each, by address.
 
-    With ``answering`` it answers at once; otherwise requests wait in ``asked``.
+    With ``answering`` it answers at once; otherwise requests wait in ``asked``. ``names`` has those of sensors that are
+    called by another name than their address in a directory.
     """
 
     def __init__(self):
+        self.names = {}
         self.online = False
         self.answering = True
         self.sensors = {}
@@ -77,7 +80,10 @@ class FakeOwServer:
         address, _, name = path.removeprefix("/uncached").removeprefix("/").partition("/")
         properties = self.sensors.get(address)
         if kind == "dir":
-            return succeed([f"{path}/{one}" for one in self.sensors])
+            return succeed([f"{path}/{self.names.get(one, one)}" for one in self.sensors])
+        if name == "address" and address in self.names.values():
+            (of,) = [one for one, called in self.names.items() if called == address]
+            return succeed(of.replace(".", "") + circuit_of(of)[-2:])
         if kind == "present":
             return succeed(properties is not None)
         if kind == "write":

@@ -586,8 +586,6 @@ def test_keys_of_other_versions_are_passed_over(built):
     [
         ("{type: WD, val_reg: 0, timeout_reg: 1, nv_save_coil: 1003}", "wd 1_01"),
         ("{type: REGISTER, val_reg: 5}", "register 1_5"),
-        ("{type: NV_SAVE, nv_sav_coil: 5}", "nv_save 1"),
-        ("{type: NV_SAVE, nv_save_coil: 5}", "nv_save 1"),
         ("{type: OWPOWER, val_coil: 5}", "owpower 1"),
         ("{type: AI, val_reg: 0x2, reg_type: holding}", "ai 1_01"),
         ("{type: DATA_POINT, value_reg: 5, reg_type: INPUT}", "data_point 1_5"),
@@ -596,6 +594,12 @@ def test_keys_of_other_versions_are_passed_over(built):
 def test_other_spellings_are_taken(built, feature, circuit):
     circuits, _ = built(f"{SOUND}  - {feature}\n")
     assert circuits == RELAYS | {circuit}
+
+
+@pytest.mark.parametrize("spelling", ["nv_sav_coil", "nv_save_coil"])
+def test_a_coil_to_save_settings_is_shown_where_evok_shows_it_only(built, spelling):
+    assert built(f"{SOUND}  - {{type: NV_SAVE, {spelling}: 5}}\n") == (RELAYS, [])
+    assert built(f"{SOUND}  - {{type: NV_SAVE, val_coil: 5}}\n") == (RELAYS | {"nv_save 1"}, [])
 
 
 def test_the_type_of_a_block_may_be_called_reg_type(built):

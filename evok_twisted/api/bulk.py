@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from twisted.web.server import Request
 
-from evok_twisted.api.dialects import fragment, listing
+from evok_twisted.api.dialects import fragment, listing, settable
 from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.slices import sliced
@@ -101,7 +101,7 @@ class Bulk(Front):
             places.append(f"individual_assignments[{n}]")
             with _at(places[-1]):
                 device = self._registry.find(one.device_type, one.device_circuit, dialect)
-            sets.append(Assignment(device, one.assigned_values))
+            sets.append(Assignment(device, settable(device, one.assigned_values, dialect)))
         groups: list[int] = []
         async for n, group in sliced(enumerate(asked.group_assignments), clock):
             with _at(f"group_assignments[{n}]"):
@@ -109,7 +109,7 @@ class Bulk(Front):
             _bound(len(sets) + len(devices))
             groups.append(len(devices))
             places += [f"group_assignments[{n}]"] * len(devices)
-            sets += [Assignment(device, group.assigned_values) for device in devices]
+            sets += [Assignment(device, settable(device, group.assigned_values, dialect)) for device in devices]
         queries: list[list[Device]] = []
         meant = len(sets)
         async for n, query in sliced(enumerate(asked.group_queries), clock):

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from evok_twisted.core.commands import UNCHANGED
 from evok_twisted.model import aliases, analog, digital, sensors, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
@@ -43,6 +44,9 @@ FIELDS: Mapping[type[Device], str] = {
 
 _CLASSIC_ONLY = ("glob_dev_id", "relay_type")
 
+#: What a field of a state is called in classic.
+_CLASSIC_NAMES: Mapping[str, str] = {"type": "typ"}
+
 #: Where v3 differs in more than leaving out what only classic has.
 _V3_FIELDS: Mapping[type[Device], str] = {
     digital.Relay: "circuit value",
@@ -57,7 +61,11 @@ def fields(device: type[Device], dialect: Dialect) -> tuple[str, ...]:
     if dialect == "v3":
         shown = _V3_FIELDS.get(device, FIELDS[device])
         return tuple(field for field in shown.split() if field not in _CLASSIC_ONLY)
-    return tuple(FIELDS[device].split())
+    return tuple(_CLASSIC_NAMES.get(field, field) for field in FIELDS[device].split())
+
+
+#: Fields of states, by what they are called.
+_FIELD_OF: Mapping[str, str] = {name: field for field, name in _CLASSIC_NAMES.items()}
 
 
 def state_object(device: Device, dialect: Dialect) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def state_object(device: Device, dialect: Dialect) -> dict[str, Any]:
     }
     shown: dict[str, Any] = {"dev": KINDS[device.kind].dev(dialect)}
     for field in fields(type(device), dialect):
-        value = fixed[field] if field in fixed else getattr(state, field)
+        value = fixed[field] if field in fixed else getattr(state, _FIELD_OF.get(field, field))
         if value is not UNSET:
             shown[field] = value
     if dialect == "classic" and isinstance(shown.get("valid"), bool):
@@ -106,9 +114,11 @@ def schema(device: type[Device], dialect: Dialect, types: Mapping[str, Any]) -> 
     if dialect == "classic":
         fixed["valid"] = {"enum": ["true", "false", None]}
     shown = fields(device, dialect)
+    own = {_CLASSIC_NAMES.get(name, name) if dialect == "classic" else name: of for name, of in own.items()}
+    required = {_CLASSIC_NAMES.get(name, name) if dialect == "classic" else name for name in types["required"]}
     properties = {field: fixed.get(field) or own[field] for field in shown}
     # what a state need not have has no default in msgspec's schema and is not required there
-    always = [field for field in shown if field not in own or field in types["required"] or "default" in own[field]]
+    always = [field for field in shown if field not in own or field in required or "default" in own[field]]
     return {
         "type": "object",
         "title": f"{KINDS[device.kind].dev(dialect)}, {dialect}",
@@ -116,6 +126,46 @@ def schema(device: type[Device], dialect: Dialect, types: Mapping[str, Any]) -> 
         "required": ["dev", *always],
         "additionalProperties": False,
     }
+
+
+#: What names a circuit, and is in its state.
+IDENTITY = frozenset({"dev", "circuit", "glob_dev_id", "relay_type"})
+
+
+def settable(device: Device, parameters: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
+    """What a client asks to be set, without what it only gives back.
+
+    Clients post a state back whole, or with one field of it changed. What is shown and cannot be set is passed over
+    where it is as it is shown. Of a whole state, if that has more fields than one or two, all of it is, and what can be
+    set is where it differs: what is given back unchanged is not to be written.
+
+    :returns: ``UNCHANGED`` where nothing is left.
+    """
+    shown = state_object(device, dialect)
+    known = {*device.parameters, "alias"}
+    read_only = shown.keys() - known - IDENTITY
+    fields = shown.keys() - IDENTITY - {"alias"}
+    whole = bool(read_only) and len(fields) > 2 and fields <= parameters.keys()
+    left = {
+        key: value
+        for key, value in parameters.items()
+        if not (
+            key in shown
+            and ((whole and key in read_only) or ((whole or key not in known) and _is_shown_as(value, shown[key])))
+        )
+    }
+    return left or (UNCHANGED if parameters else left)
+
+
+def _is_shown_as(given: object, shown: object) -> bool:
+    """Whether a value is the one that is shown; forms have all as text."""
+    plain = msgspec.json.decode(_encode(shown))
+    if not isinstance(given, str) or isinstance(plain, str):
+        return bool(given == plain)
+    try:
+        return bool(msgspec.json.decode(given) == plain)
+    except msgspec.DecodeError:
+        return given.lower() in ("" if plain is None else str(plain).lower(), str(plain).lower())
 
 
 def fragment(device: Device, dialect: Dialect) -> bytes:

@@ -129,6 +129,7 @@ def _failure(found: Iterable[str]) -> dict[str, Any]:
                 "maxProperties": 1,
                 "additionalProperties": False,
             },
+            "sent": {"type": "boolean", "description": "Whether what was asked for may have been done"},
         },
         "required": ["success", "errors"],
         "additionalProperties": False,

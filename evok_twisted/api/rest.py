@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from twisted.web.server import Request
 
-from evok_twisted.api.dialects import fragment, listing, state_object
+from evok_twisted.api.dialects import fragment, listing, settable, state_object
 from evok_twisted.api.http import Front, Operation, json, path_of, schema_of
 from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
@@ -65,23 +65,45 @@ class Rest(Front):
             devices = [device for kind in named(name, dialect) for device in self._registry.of_kind(kind)]
             if len(path) == 2:
                 return json(request, listing(devices, dialect))
-            return json(request, _encode([_property(device, dialect, path[2], every=True) for device in devices]))
+            return json(request, _encode(_properties(devices, dialect, path[2])))
         device = self._registry.find(name, circuit, dialect)
         if len(path) == 2:
             return json(request, fragment(device, dialect))
-        return json(request, _encode(_property(device, dialect, path[2], every=False)))
+        return json(request, _encode({path[2]: _property(device, dialect, path[2])}))
 
     async def answer(self, request: Request, dialect: Dialect) -> bytes:
         name, circuit = path_of(request)
-        device = await self._commands.set(name, circuit, _parameters(self.body(request)), dialect)
+        device = self._registry.find(name, circuit, dialect)
+        parameters = settable(device, _parameters(self.body(request)), dialect)
+        await self._commands.set_device(device, parameters)
         return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
 
 
-def _property(device: Device, dialect: Dialect, name: str, *, every: bool) -> dict[str, Any]:
+def _property(device: Device, dialect: Dialect, name: str) -> Any:
+    """One field of a state; an alias is one of every circuit, whether it has one or not.
+
+    :raises UnknownProperty: the state has no such field.
+    """
     shown = state_object(device, dialect)
-    if name not in shown:
+    if name not in shown and name != "alias":
         raise UnknownProperty(f"{device!r} has no property {name!r:.60}; there are {', '.join(shown)}")
-    return {"circuit": shown["circuit"], name: shown[name]} if every else {name: shown[name]}
+    return shown.get(name, "")
+
+
+def _properties(devices: list[Device], dialect: Dialect, name: str) -> list[dict[str, Any]]:
+    """One field of the states of several circuits, without those that have no such field.
+
+    :raises UnknownProperty: none of them has.
+    """
+    found, missing = [], None
+    for device in devices:
+        try:
+            found.append({"circuit": device.circuit_in(dialect), name: _property(device, dialect, name)})
+        except UnknownProperty as error:
+            missing = error
+    if missing is not None and not found:
+        raise missing
+    return found
 
 
 def _parameters(body: bytes) -> dict[str, Any]:

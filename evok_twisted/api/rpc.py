@@ -16,7 +16,9 @@ from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import shown
+from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
+from evok_twisted.model.sensors import TYPES, Sensor
 from evok_twisted.settings import nearest
 
 PARSE_ERROR = -32700
@@ -33,8 +35,9 @@ class Method(NamedTuple):
     :ivar name: of the kind, as clients name it; the dialect decides where the dialects differ.
     :ivar takes: names of the parameters after ``circuit``.
     :ivar sets: for a set, the parameter of the set that each of ``takes`` is; what is there besides is set as it is.
-    :ivar answers: fields of the state object; one is answered bare, several as a list. A field that the state does
-        not show in the client's dialect is left out; but the value, which some sensors have not, keeps its place.
+    :ivar answers: fields of the state object; one is answered bare, several as a list, and for none the whole state. A
+        field that the state does not show in the client's dialect is left out; but the value, which some sensors have
+        not, keeps its place.
     """
 
     name: str
@@ -62,9 +65,9 @@ def _methods() -> Mapping[str, Method]:
     for name in ("do", "ro", "output", "relay"):
         methods[f"{name}_get"] = _get(name, "value", "pending")
         methods[f"{name}_set"] = _set(name, "value")
-        timed = {"value": "value", "seconds": "timeout"}
-        methods[f"{name}_set_for_time"] = Method(name, ("value",), tuple(timed), timed)
-    methods["ai_get"] = _get("ai", "value")
+        timed = {"value": "value", "timeout": "timeout"}
+        methods[f"{name}_set_for_time"] = Method(name, (), tuple(timed), timed)
+    methods["ai_get"] = _get("ai")
     methods["ai_set"] = _set("ai", "mode")
     methods["ao_get"] = _get("ao", "value")
     methods["ao_set_value"] = _set("ao", "value")
@@ -77,7 +80,7 @@ def _methods() -> Mapping[str, Method]:
     methods["sensor_get"] = _get("sensor", "value", "lost", "time", "interval")
     methods["sensor_get_value"] = _get("sensor", "value")
     methods["sensor_set"] = _set("sensor", "interval")
-    methods["owbus_get"] = _get("owbus", "scan_interval", "interval")
+    methods["owbus_get"] = _get("owbus", "scan_interval")
     methods["owbus_set"] = _set("owbus", "scan_interval")
     methods["owbus_scan"] = Method("owbus", ("do_scan",), constants={"do_scan": True})
     return methods
@@ -161,8 +164,7 @@ class Rpc(Front):
             return sorted(NAMES)
         if name == LIST_SENSORS:
             bus = self._registry.find("owbus", _bound(name, ("circuit",), parameters)["circuit"], dialect)
-            sensors = self._registry.select(("sensor",), dialect)
-            return [sensor.circuit for sensor in sensors if sensor.group == bus.group]
+            return self._sensors_of(bus)
         method = METHODS.get(name)
         if method is None:
             raise UnknownMethod(f"there is no method {name!r:.60}; {nearest(name[:60], NAMES)}")
@@ -174,8 +176,18 @@ class Rpc(Front):
         else:
             device = self._registry.find(method.name, circuit, dialect)
         state = state_object(device, dialect)
+        if not method.answers:
+            return state
         fields = [state.get(field) for field in method.answers if field in (*state, "value")]
         return fields[0] if len(fields) == 1 else fields
+
+    def _sensors_of(self, bus: Device) -> dict[str, list[str]]:
+        """Addresses of the sensors on a bus, by their type; of every type that we know."""
+        found: dict[str, list[str]] = {kind: [] for kind in TYPES}
+        for sensor in self._registry.select(("sensor",), "v3"):
+            if isinstance(sensor, Sensor) and sensor.group == bus.group:
+                found.setdefault(sensor.state.type, []).append(sensor.state.address)
+        return found
 
 
 def _checked(call: object) -> tuple[str, list[Any] | dict[str, Any]]:

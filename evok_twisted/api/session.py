@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from evok_twisted.api.dialects import fragment, listing
+from evok_twisted.api.dialects import fragment, listing, settable
 from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.health import Health
@@ -143,7 +144,9 @@ class Session:
             self._send(b"[%b]" % report)
 
     def _set(self, message: Mapping[str, Any]) -> None:
-        done = self._commands.set(*_target(message), _parameters(message), self._dialect)
+        device = self._registry.find(*_target(message), self._dialect)
+        parameters = settable(device, _parameters(message), self._dialect)
+        done = Deferred.fromCoroutine(self._commands.set_device(device, parameters))
         done.addCallback(self._was_set, message)
         done.addErrback(self._was_not_set, message)
 

@@ -31,6 +31,10 @@ class Assignment(NamedTuple):
     replaceable: bool = True
 
 
+#: Parameters of a client that asks for what is there already: nothing is to be done, and that is a success.
+UNCHANGED: Mapping[str, Any] = {}
+
+
 class Writer(Protocol):
     """Who does what is asked of the devices of one group."""
 
@@ -70,7 +74,7 @@ class Commands:
     def set(
         self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
     ) -> Deferred[Device]:
-        """Set a circuit.
+        """Set a circuit, by its name.
 
         :param name: any name of the circuit's kind; ``dialect`` decides where the dialects differ.
         :param circuit: its circuit or alias.
@@ -82,7 +86,10 @@ class Commands:
         return Deferred.fromCoroutine(self._set(name, circuit, parameters, dialect))
 
     async def _set(self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect) -> Device:
-        device = self._registry.find(name, circuit, dialect)
+        return await self.set_device(self._registry.find(name, circuit, dialect), parameters)
+
+    async def set_device(self, device: Device, parameters: Mapping[str, Any]) -> Device:
+        """``set`` of a device that was found; raises what that fails with."""
         (outcome,) = await self.set_all([Assignment(device, parameters)])
         if outcome is not None:
             raise outcome
@@ -139,11 +146,13 @@ class Commands:
 
     def _check(self, one: Assignment) -> None:
         device, parameters, _ = one
-        if not parameters:
+        if not parameters and parameters is not UNCHANGED:
             allowed = ", ".join([*device.parameters, "alias"])
             raise BadParameter(f"{device!r}: there is nothing to set; allowed are {allowed}")
         wanted = _wanted(parameters)
         writer = self._writers.get(device.group)
+        if parameters is UNCHANGED:
+            return
         if writer is not None:
             writer.check(device, wanted)
         else:

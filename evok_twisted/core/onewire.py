@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -310,10 +311,9 @@ class SensorScanner:
         """
         self._scan_later()
         for path in await self.server.directory("/uncached"):
-            try:
-                address = onewire.address(path.rpartition("/")[2])
-            except ValueError:
-                continue  # one of owserver's own directories
+            address = await self._address_of(path)
+            if address is None:
+                continue
             entry = self._entries.get(address)
             if entry is None:
                 await self._found(address)
@@ -322,6 +322,14 @@ class SensorScanner:
         if self._scan_failed:
             self._log.info("{bus!r} can be scanned again", bus=self.bus)
         self._scan_failed = False
+
+    async def _address_of(self, path: str) -> str | None:
+        """The address of what is in a directory; None for one of owserver's own directories."""
+        with suppress(ValueError):
+            return onewire.address(path.rpartition("/")[2])
+        with suppress(Refused, ValueError):  # owserver has an alias file, and calls a sensor by its name there
+            return onewire.address(await self.server.read(f"{path}/address"))
+        return None
 
     def _scan_later(self) -> None:
         every = self.bus.state.scan_interval

@@ -23,6 +23,14 @@ AO_MAX = 4095
 _BAO_MODES = {0: "Voltage", 1: "Current"}
 _BAO_VALUES = {"Voltage": 0, "Current": 1, "Resistance": 3}
 
+#: Of an output whose definition has none: what Evok gives it.
+_AO_MODES = {"Voltage": Mode(unit="V", range=(0, 10))}
+_BAO_DEFAULT = {
+    "Voltage": Mode(value=0, unit="V", range=(0, 10)),
+    "Current": Mode(value=1, unit="mA", range=(0, 20)),
+    "Resistance": Mode(value=2, unit="Ohm", range=(0, 2000)),
+}
+
 #: Outputs take any number and go as far as they can; this only keeps floats representable.
 _ANY = Real(-1e9, 1e9)
 
@@ -142,7 +150,7 @@ class AnalogOutput(Analog):
             numbered(name, n + 1 + feature.start_index),
             name,
             number,
-            feature.modes,
+            feature.modes or _AO_MODES,
             mode_reg,
             {self._value},
             parameters={"value": _ANY},
@@ -171,12 +179,12 @@ class MainAnalogOutput(Analog):
             numbered(name, n + 1 + feature.start_index),
             name,
             number,
-            feature.modes,
+            feature.modes or _BAO_DEFAULT,
             feature.mode_reg + n,
             {self._value, self._value + 1, self._resistance, self._resistance + 1},
             parameters={"value": _ANY},
         )
-        self.parameters = {**self.parameters, "mode": Choice(mode for mode in _BAO_VALUES if mode in feature.modes)}
+        self.parameters = {**self.parameters, "mode": Choice(mode for mode in _BAO_VALUES if mode in self._modes)}
         self.state = msgspec.structs.replace(self._state(None, None), range=UNSET)
 
     def _mode(self, registers: Registers) -> str | None:

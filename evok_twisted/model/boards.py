@@ -39,6 +39,8 @@ def build(definition: d.Definition, name: str, number: int, problems: Problems) 
     read = {key for block in definition.blocks for key in keys_of(block)}
     devices: list[Device] = []
     for path, feature in definition.features:
+        if isinstance(feature, d.NvSave) and feature.val_coil is None:
+            continue
         circuits = [_MAKERS[type(feature)](name, number, feature, n) for n in range(feature.count)]
         missing = sorted(set().union(*(device.needs for device in circuits)) - read)
         coil = getattr(feature, "val_coil", None)

@@ -137,17 +137,24 @@ class Whole(Parameter):
 
 
 class Choice(Parameter):
-    """One of some words."""
+    """One of some words.
 
-    def __init__(self, options: Iterable[str]) -> None:
+    :param any_case: take them in upper and lower case alike.
+    """
+
+    def __init__(self, options: Iterable[str], *, any_case: bool = False) -> None:
         self._options = tuple(options)
+        self._meant = {option.lower(): option for option in self._options} if any_case else {}
         self.expects = "one of " + ", ".join(self._options)
         self.schema = {"enum": list(self._options)}
 
     def parse(self, value: Any) -> str:
-        if not isinstance(value, str) or value not in self._options:
+        if not isinstance(value, str):
             raise ValueError
-        return value
+        meant = self._meant.get(value.lower(), value)
+        if meant not in self._options:
+            raise ValueError
+        return meant
 
 
 def _number(value: Any) -> float:

@@ -214,8 +214,11 @@ class Output(Switched):
         needs: frozenset[int] = frozenset(),
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
-        pulse = {"timeout": Real(0, LONGEST_PULSE, "seconds", above=True)}
-        super().__init__(name, number, feature, n, blank, needs, {**pulse, **(parameters or {})})
+        own = {
+            "timeout": Real(0, LONGEST_PULSE, "seconds", above=True),
+            "mode": Choice(blank.modes, any_case=True),
+        }
+        super().__init__(name, number, feature, n, blank, needs, {**own, **(parameters or {})})
         self.local["pending"] = False
 
     def _pulse(self, wanted: Mapping[str, Any]) -> Pulse | None:
@@ -291,6 +294,7 @@ class DigitalOutput(Output):
         pulse = self._pulse(wanted)
         value = wanted.get("value")
         percent = wanted.get("pwm_duty")
+        self._check_mode(wanted, registers)
         if percent and (value or pulse):
             what = "timeout" if pulse else "value 1"
             raise Conflict(f"{self}: {what} contradicts pwm_duty {percent:g}: an output is switched or in PWM")
@@ -315,6 +319,20 @@ class DigitalOutput(Output):
             if registers[duty]:
                 writes.append(WriteRegister(duty, 0))
         return Plan(tuple(writes), pulse=pulse)
+
+    def _check_mode(self, wanted: Mapping[str, Any], registers: Registers) -> None:
+        """A mode is not chosen, but follows from the duty; it may be named where it is what it is, or will be."""
+        assert self._pwm is not None
+        if "pwm_duty" in wanted:
+            coming = "PWM" if wanted["pwm_duty"] else "Simple"
+        elif "value" in wanted:
+            coming = "Simple"
+        else:
+            coming = "PWM" if registers[self._pwm[0]] else "Simple"
+        mode = wanted.get("mode", coming)
+        if mode != coming:
+            how = "pwm_duty, from 0 to 100, begins it" if mode == "PWM" else "value, or pwm_duty 0, ends PWM"
+            raise Conflict(f"{self}: the mode would be {coming}, not {mode}; {how}")
 
 
 def pwm_timing(frequency: float) -> tuple[int, int]:

@@ -42,6 +42,11 @@ def circuit_of(address: str) -> str:
     return f"{digits}{crc8(bytes.fromhex(digits)):02X}"
 
 
+def checked(address: str) -> str:
+    """An address with its checksum, as clients see it: ``28.95DCD5090000.35``."""
+    return f"{address}.{circuit_of(address)[-2:]}"
+
+
 def family_of(address: str) -> str:
     """The family code, ``28``."""
     return address[:2]

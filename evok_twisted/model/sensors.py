@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from evok_twisted.errors import BadParameter
+from evok_twisted.model import onewire
 from evok_twisted.model.codec import Bit, Parameter, Real, Whole, parse
 from evok_twisted.model.device import Device, State
 from evok_twisted.model.onewire import circuit_of, family_of
@@ -28,7 +29,11 @@ DRIEST, WETTEST = -5.0, 105.0
 
 
 class SensorState(State, frozen=True, kw_only=True):
-    """What all show: ``time`` of the last reading in seconds of the Unix epoch, ``interval`` in seconds."""
+    """What all show.
+
+    ``address`` has its checksum, ``time`` is that of the last reading in seconds of the Unix epoch, ``interval`` is in
+    seconds.
+    """
 
     address: str
     type: str
@@ -55,7 +60,7 @@ class Sensor(Device):
     state: SensorState
 
     def __init__(self, address: str, type: str, group: str, interval: float) -> None:
-        blank = self.shows(address=address, type=type, interval=interval)
+        blank = self.shows(address=onewire.checked(address), type=type, interval=interval)
         super().__init__(circuit_of(address), group, None, blank, parameters={"interval": INTERVAL, **self._settable()})
         self.address = address
         self.doubted = False

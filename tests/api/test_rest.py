@@ -46,6 +46,19 @@ def test_a_property_of_a_circuit_and_of_all_of_a_kind(client):
     assert client.get("/rest/led/all/value").json[0] == {"circuit": "1_01", "value": 0}
 
 
+def test_of_all_circuits_those_that_have_the_property_are_listed(client):
+    client.rig.bus.words[1014] = 0b10
+    client.rig.clock.pump([0.02] * 12)
+    assert client.get("/rest/input/all/ds_mode").json == [{"circuit": "1_02", "ds_mode": "Simple"}]
+
+
+def test_an_alias_is_a_property_of_every_circuit(client):
+    assert client.get("/rest/led/1_01/alias").json == {"alias": ""}
+    client.rig.registry.rename(client.rig.device("led", "1_02"), "lamp")
+    assert client.get("/rest/led/1_02/alias").json == {"alias": "lamp"}
+    assert [one["alias"] for one in client.get("/rest/led/all/alias").json] == ["", "lamp", "", ""]
+
+
 @pytest.mark.parametrize(
     ("path", "error"),
     [

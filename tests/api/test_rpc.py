@@ -54,11 +54,6 @@ def code(client, method, *positional, **named):
         ("output_set", ["1_01", "1"], 1),
         ("relay_set", ["2_01", True], 1),
         ("ro_set", ["2_01", 0], 0),
-        ("do_set_for_time", ["1_01", 1, 2], 1),
-        ("output_set_for_time", ["2_01", 1, "0.5"], 1),
-        ("relay_set_for_time", ["2_01", 1, 3], 1),
-        ("ro_set_for_time", ["2_01", 1, 3], 1),
-        ("ai_get", ["1_01"], 0.0),
         ("ai_set", ["1_01", "Current"], "Current"),
         ("ao_get", ["2_01"], 0.0),
         ("ao_set_value", ["2_01", 5], 5.0),
@@ -77,13 +72,26 @@ def test_every_method_answers(client, method, parameters, result):
     assert call(client, method, *parameters) == result
 
 
+@pytest.mark.parametrize(
+    ("name", "circuit", "seconds"),
+    [("do", "1_01", 2), ("output", "2_01", "0.5"), ("relay", "2_01", 3), ("ro", "2_01", 3)],
+)
+def test_a_set_for_a_time_answers_with_the_state(client, name, circuit, seconds):
+    state = call(client, f"{name}_set_for_time", circuit, 1, seconds)
+    assert (state["dev"], state["circuit"], state["value"], state["pending"]) == ("relay", circuit, 1, True)
+
+
+def test_an_analog_input_answers_with_its_state(client):
+    assert call(client, "ai_get", "1_01") == client.get("/rest/ai/1_01").json
+
+
 def test_a_relay_shows_its_value_only_in_v3(client):
     assert call(client, "ro_get", "2_01", path="/rpc?dialect=v3") == 0
     assert call(client, "do_get", "1_01", path="/rpc?dialect=v3") == [0, False]
 
 
 def test_parameters_may_be_named(client, boards):
-    assert call(client, "relay_set_for_time", circuit="2_01", value=1, seconds=2) == 1
+    assert call(client, "relay_set_for_time", circuit="2_01", value=1, timeout=2)["pending"] is True
     boards.clock.advance(2)
     assert call(client, "relay_get", circuit="2_01") == [0, False]
 

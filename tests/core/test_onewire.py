@@ -74,6 +74,13 @@ def test_what_is_no_sensor_in_a_directory_is_passed_over(clock):
     assert [one.kind for one in rig.registry] == ["temp", "owbus"]
 
 
+def test_a_sensor_that_owserver_has_a_name_for_is_found_by_its_address(clock):
+    rig = OneWireRig(clock, {BOILER: thermometer("60"), CELLAR: thermometer("12")})
+    rig.server.names[BOILER] = "boiler"
+    rig.start()
+    assert [rig.device(one).state.value for one in (BOILER, CELLAR)] == [60.0, 12.0]
+
+
 def test_the_type_is_that_which_owserver_tells(clock):
     rig = OneWireRig(clock, {"A6.000000000001": {"type": "DS2438", "VDD": "5"}}).start()
     assert rig.device("A6.000000000001").state.vdd == 5.0

@@ -86,17 +86,21 @@ def test_the_bulk_programs_of_the_documentation(base):
 def test_the_rpc_programs_of_the_documentation(base):
     assert rpc(base, "relay_set", "2_01", 1)["result"] == 1
     assert rpc(base, "relay_get", "2_01")["result"] == [1, False]
-    assert rpc(base, "relay_set_for_time", "2_02", 1, 0.1)["result"] == 1
+    assert rpc(base, "relay_set_for_time", "2_02", 1, 0.1)["result"]["pending"] is True
     wait_until(lambda: rpc(base, "relay_get", "2_02")["result"] == [0, False])
     assert rpc(base, "relay_set", "9_09", 1)["error"]["code"] == -32602
 
 
 def test_sensors_and_their_bus_have_rpc_methods_too(base):
-    wait_until(lambda: len(rpc(base, "owbus_list", "OWFS")["result"]) == 3)
-    assert rpc(base, "owbus_get", "OWFS")["result"] == [60, 3]
+    wait_until(lambda: sum(map(len, rpc(base, "owbus_list", "OWFS")["result"].values())) == 3)
+    sensors = rpc(base, "owbus_list", "OWFS")["result"]
+    assert {kind: len(found) for kind, found in sensors.items() if found} == {"DS18B20": 2, "DS2438": 1}
+    assert sensors["DS2408"] == []
+    assert rpc(base, "owbus_get", "OWFS")["result"] == 60
     assert rpc(base, "owbus_set", "OWFS", 30)["result"] == 30
     assert rpc(base, "owbus_scan", "OWFS")["result"] is False  # it is done, and done once
-    for circuit in rpc(base, "owbus_list", "OWFS")["result"]:
+    for address in (*sensors["DS18B20"], *sensors["DS2438"]):
+        circuit = address.replace(".", "")
         value, lost, when, interval = rpc(base, "sensor_get", circuit)["result"]
         assert (lost, interval) == (False, 3)
         assert abs(when - time.time()) < 30

@@ -57,7 +57,7 @@ def states(ws, wanted, seconds=15.0):
 
 
 def of_type(found, type):
-    return [one for one in found if one.get("type") == type]
+    return [one for one in found if one.get("typ") == type]
 
 
 def everything_read(found):
@@ -70,13 +70,13 @@ def test_the_sensors_of_the_real_owserver_come_and_go_with_it(evok, owserver):
     ws = websocket.create_connection(evok.url, timeout=5)
     found = states(ws, everything_read)
     for one in of_type(found.values(), "DS18B20"):
-        assert list(one) == ["dev", "circuit", "address", "value", "lost", "time", "interval", "type"]
+        assert list(one) == ["dev", "circuit", "address", "value", "lost", "time", "interval", "typ"]
     (switch,) = of_type(found.values(), "DS2408")
     assert set(switch["value"]) <= {0, 1}
     assert len(switch["value"]) == len(switch["pio"]) == 8
     (monitor,) = of_type(found.values(), "DS2438")
     assert all(isinstance(monitor[name], float) for name in ("temp", "vdd", "vad", "vis"))
-    assert found["7711223344556628"]["type"] == "77"
+    assert found["7711223344556628"]["typ"] == "77"
     assert abs(monitor["time"] - time.time()) < 60
 
     found = states(ws, lambda every: any(one["circuit"] == "2895DCD509000035" and one["lost"] for one in every))
@@ -117,23 +117,23 @@ def test_new_values_are_events(evok):
 
 #: What ``owserver --tester`` says of its sensors, which are always the same.
 TESTER = {
-    "28000028D7000011": {"type": "DS18B20", "dev": "temp", "value": 4.0},
-    "10000010EF01009F": {"type": "DS18S20", "dev": "temp", "value": 1.7},
-    "22000022DD02007A": {"type": "DS1822", "dev": "temp", "value": 3.6},
-    "42000042BD0300A3": {"type": "DS28EA00", "dev": "temp", "value": 6.9},
-    "A60000A659040098": {"type": "DS2438", "temp": 17.0, "vdd": 17.0, "vad": 17.0, "vis": 17.0, "humidity": 17.0},
-    "29000029D60500F7": {"type": "DS2408", "value": [0, 1, 0, 1, 0, 1, 0, 1], "pio": [0, 1, 0, 1, 0, 1, 0, 1]},
-    "12000012ED0600C3": {"type": "DS2406", "value": [0, 1], "pio": [0, 1]},
-    "3A00003AC50700C4": {"type": "DS2413", "value": [1, 0], "pio": [1, 0]},
-    "01000001FE0800BD": {"type": "DS2401", "value": 1},
-    "1D00001DE209005C": {"type": "DS2423"},
+    "28000028D7000011": {"typ": "DS18B20", "dev": "temp", "value": 4.0},
+    "10000010EF01009F": {"typ": "DS18S20", "dev": "temp", "value": 1.7},
+    "22000022DD02007A": {"typ": "DS1822", "dev": "temp", "value": 3.6},
+    "42000042BD0300A3": {"typ": "DS28EA00", "dev": "temp", "value": 6.9},
+    "A60000A659040098": {"typ": "DS2438", "temp": 17.0, "vdd": 17.0, "vad": 17.0, "vis": 17.0, "humidity": 17.0},
+    "29000029D60500F7": {"typ": "DS2408", "value": [0, 1, 0, 1, 0, 1, 0, 1], "pio": [0, 1, 0, 1, 0, 1, 0, 1]},
+    "12000012ED0600C3": {"typ": "DS2406", "value": [0, 1], "pio": [0, 1]},
+    "3A00003AC50700C4": {"typ": "DS2413", "value": [1, 0], "pio": [1, 0]},
+    "01000001FE0800BD": {"typ": "DS2401", "value": 1},
+    "1D00001DE209005C": {"typ": "DS2423"},
 }
 
 
 @needs_owserver
 def test_every_type_of_sensor_is_shown_as_the_real_owserver_reads_it(twistd, tmp_path):
     """Defect 17 of Evok: with a DS2408 on the bus nothing is shown."""
-    owserver = RealOwServer("--tester", ",".join(expected["type"] for expected in TESTER.values())).start()
+    owserver = RealOwServer("--tester", ",".join(expected["typ"] for expected in TESTER.values())).start()
     try:
         (tmp_path / "config.yaml").write_text(CONFIG.format(port=owserver.port))
         evok = twistd("evok", "--config", tmp_path, "--port", "0")
@@ -149,6 +149,22 @@ def test_every_type_of_sensor_is_shown_as_the_real_owserver_reads_it(twistd, tmp
     assert "value" not in found["1D00001DE209005C"]
 
 
+@needs_owserver
+def test_sensors_that_owserver_has_names_for_are_shown(twistd, tmp_path):
+    (tmp_path / "names").write_text("28.000028D70000 = kitchen\n")
+    owserver = RealOwServer("--tester", "DS18B20,DS2408", "--alias", tmp_path / "names").start()
+    try:
+        (tmp_path / "config.yaml").write_text(CONFIG.format(port=owserver.port))
+        evok = twistd("evok", "--config", tmp_path, "--port", "0")
+        ws = websocket.create_connection(evok.url, timeout=5)
+        found = states(ws, lambda every: len([one for one in every if one.get("time")]) == 2)
+        ws.close()
+    finally:
+        owserver.stop()
+    assert found["28000028D7000011"]["address"] == "28.000028D70000.11"
+    assert found["28000028D7000011"]["value"] is not None
+
+
 def test_an_owserver_that_is_not_there_is_one_line(twistd, tmp_path):
     """Defect 17 of Evok: it is a traceback."""
     (tmp_path / "config.yaml").write_text(CONFIG.format(port=1))
@@ -159,7 +175,7 @@ def test_an_owserver_that_is_not_there_is_one_line(twistd, tmp_path):
         "2895DCD509000035": {
             "dev": "temp",
             "circuit": "2895DCD509000035",
-            "address": "28.95DCD5090000",
+            "address": "28.95DCD5090000.35",
             "value": None,
             "lost": True,
             "time": None,

@@ -260,9 +260,9 @@ def test_relays_with_a_start_index_count_coils_and_bits_from_their_own_first(boa
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("ro 1_01", "value, timeout"),
+        ("ro 1_01", "value, timeout, mode"),
         ("led 1_01", "value"),
-        ("do 1_01", "value, timeout"),
+        ("do 1_01", "value, timeout, mode"),
     ],
 )
 def test_a_switch_takes_no_other_parameters(board, name, allowed):

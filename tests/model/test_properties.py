@@ -134,7 +134,9 @@ def contradictory(device, wanted, before):
         return "ds_mode" in wanted and wanted.get("mode", before.mode) == "Simple"
     if device.kind == "do":
         switched = wanted.get("value") in (1, "1") or "timeout" in wanted
-        return float(wanted.get("pwm_duty", 0)) > 0 and switched
+        duty = float(wanted.get("pwm_duty", 0))
+        mode = before.mode if not wanted.keys() & {"value", "pwm_duty"} else "PWM" if duty else "Simple"
+        return (duty > 0 and switched) or wanted.get("mode", mode) != mode
     if device.kind == "ao":
         return "value" in wanted and wanted.get("mode", before.mode) == "Resistance"
     return False
