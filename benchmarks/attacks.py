@@ -133,6 +133,15 @@ ATTACKS: dict[str, tuple[Callable[[], Chunks], bool, int]] = {
         200,
     ),
     "an endless body": (lambda: forever(b" " * PIECE, post("/bulk", b"", announced=1 << 40)), True, 1),
+    "a form of 300000 fields": (
+        lambda: forever(
+            post("/rest/led/1_01", b"a=&" * 300_000).replace(
+                b"\r\n\r\n", b"\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n", 1
+            )
+        ),
+        True,
+        1,
+    ),
     "chunks of one byte": (lambda: forever(b"1\r\n \r\n", CHUNKED), True, 1),
     "headers that do not end": (lambda: dripping(b"GET / HTTP/1.1\r\nX-Slow: "), True, 200),
     "a crowd": (one_after_the_other, True, 1200),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,13 @@ class Options(usage.Options):
     """
 
     command = "twistd"
+
+    def __init__(self) -> None:
+        super().__init__()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # a name with a character that the locale has not must not cost the line that it is in
+                stream.reconfigure(errors="backslashreplace")
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:

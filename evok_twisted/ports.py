@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 from evok_twisted.logs import Logger
 from evok_twisted.settings import Problems
 
+LARGEST_PORT = 65535
+
 
 def described(description: str, reactor: Any, where: str, problems: Problems) -> IStreamServerEndpoint | None:
     """The endpoint that a user described.
@@ -28,6 +30,10 @@ def described(description: str, reactor: Any, where: str, problems: Problems) ->
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
         problems.error(where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}")
+        return None
+    port = getattr(endpoint, "_port", 0)
+    if isinstance(port, int) and port > LARGEST_PORT:
+        problems.error(where, "", f"got {description!r}, expected a port number of at most {LARGEST_PORT}")
         return None
     return endpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -79,6 +80,7 @@ class BoundedRequest(Request):
     _counted = 0
     _kept = 0
     _per_chunk = 0
+    _content_types: Sequence[bytes] = ()
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()  # Twisted would put a large body into a temporary file
@@ -118,10 +120,14 @@ class BoundedRequest(Request):
         if absolute is not None:
             self.requestHeaders.setRawHeaders(b"host", [absolute["host"]])
             path = absolute["path"] if absolute["path"][:1] == b"/" else b"/" + absolute["path"]
+        # Twisted would parse forms itself, of any number of fields; whoever wants one does
+        self._content_types = self.requestHeaders.getRawHeaders(b"content-type", ())
+        self.requestHeaders.removeHeader(b"content-type")
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
         self._give()
+        self.requestHeaders.setRawHeaders(b"content-type", self._content_types)
         objection = self._site.origins.objection(self.method, self.requestHeaders)
         if objection:
             self.write(failed(self, "Forbidden", objection, 403))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from email import message_from_bytes
+from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +21,12 @@ _encode = msgspec.json.encode
 
 #: In place of a circuit: every one of the kind.
 EVERY = "all"
+
+#: Fields that a form may have, and bytes of one in several parts.
+MOST_FIELDS = 100
+LARGEST_FORM = 65536
+
+_EMPTY_FIELDS = re.compile("&{2,}")
 
 
 _READ = (UnknownDevice, UnknownCircuit, BadValue)
@@ -74,7 +83,8 @@ class Rest(Front):
     async def answer(self, request: Request, dialect: Dialect) -> bytes:
         name, circuit = path_of(request)
         device = self._registry.find(name, circuit, dialect)
-        parameters = settable(device, _parameters(self.body(request)), dialect)
+        given = _parameters(self.body(request), request.getHeader(b"content-type") or b"")
+        parameters = settable(device, given, dialect)
         await self._commands.set_device(device, parameters)
         return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
 
@@ -106,8 +116,10 @@ def _properties(devices: list[Device], dialect: Dialect, name: str) -> list[dict
     return found
 
 
-def _parameters(body: bytes) -> dict[str, Any]:
+def _parameters(body: bytes, content_type: bytes) -> dict[str, Any]:
     """What a POST sets, from JSON or a form."""
+    if content_type.lower().startswith(b"multipart/form-data"):
+        return _multipart(body, content_type)
     if body.lstrip()[:1] in (b"{", b"["):
         try:
             parameters = msgspec.json.decode(body)
@@ -117,7 +129,27 @@ def _parameters(body: bytes) -> dict[str, Any]:
             raise BadRequest("the body is a list, expected an object of parameters")
         return parameters
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=100)
+        text = _EMPTY_FIELDS.sub("&", body.decode()).strip("&\r\n ")
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=MOST_FIELDS)
     except (ValueError, UnicodeDecodeError):
-        raise BadRequest("the body is neither JSON nor a form (value=1&...)") from None
+        raise BadRequest(f"the body is neither JSON nor a form (value=1&...) of at most {MOST_FIELDS} fields") from None
     return dict(pairs)
+
+
+def _multipart(body: bytes, content_type: bytes) -> dict[str, Any]:
+    if body.count(b"\nContent-Disposition:") > MOST_FIELDS or len(body) > LARGEST_FORM:
+        raise BadRequest(f"the form is too large, expected at most {MOST_FIELDS} fields in {LARGEST_FORM} bytes")
+    message = message_from_bytes(b"Content-Type: %b\r\n\r\n%b" % (content_type, body), policy=HTTP)
+    fields: dict[str, Any] = {}
+    try:
+        for part in message.iter_parts():
+            name = part.get_param("name", header="content-disposition")
+            if not isinstance(name, str):
+                raise BadRequest("a part of the form has no name")
+            payload: Any = part.get_payload(decode=True)
+            fields[name] = payload.decode().removesuffix("\r\n")
+    except (UnicodeDecodeError, AttributeError, KeyError, ValueError, TypeError):
+        raise BadRequest("the body is no multipart form") from None
+    if not fields:
+        raise BadRequest("the body is no multipart form, or has no field")
+    return fields

@@ -170,10 +170,13 @@ class Session:
 
 
 def is_id(value: object) -> bool:
-    """Whether ``value`` can come back as it was: text that is text, or a finite number."""
+    """Whether ``value`` can come back as it was: text that is text, or a number that a double can hold."""
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _id_of_garbage(payload: bytes) -> Id | None:

@@ -100,6 +100,44 @@ def test_a_set_is_answered_with_the_new_state(client, path, body):
     assert (answer.json["success"], answer.json["result"]["value"]) == (True, 1)
 
 
+@pytest.mark.parametrize("body", [b"value=1&", b"&value=1", b"value=1&&alias=&", b"value=1\r\n"])
+def test_a_form_may_have_empty_fields(client, body):
+    assert client.post("/rest/output/1_01", body).json["result"]["value"] == 1
+
+
+MULTIPART = "multipart/form-data; boundary=here"
+FIELDS = (
+    b'--here\r\nContent-Disposition: form-data; name="value"\r\n\r\n1\r\n'
+    b'--here\r\nContent-Disposition: form-data; name="alias"\r\n\r\nlamp\r\n--here--\r\n'
+)
+
+
+@pytest.mark.parametrize("kind", [MULTIPART, MULTIPART.replace("here", '"here"'), "Multipart/Form-Data; BOUNDARY=here"])
+def test_a_form_may_come_in_several_parts(client, kind):
+    state = client.post("/rest/output/1_01", FIELDS, Content_Type=kind).json["result"]
+    assert (state["value"], state["alias"]) == (1, "lamp")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (MULTIPART, b""),
+        (MULTIPART, b"value=1"),
+        (MULTIPART, b"--here--"),
+        ("multipart/form-data", FIELDS),
+        (MULTIPART, FIELDS.replace(b'name="value"', b"")),
+        (MULTIPART, FIELDS.replace(b"\r\n1\r\n", b"\r\n\xff\r\n")),
+        (MULTIPART, FIELDS * 100),
+        (MULTIPART, FIELDS.replace(b"lamp", b"x" * 100_000)),
+        ("application/x-www-form-urlencoded", b"&".join([b"a=1"] * 101)),
+        ("application/x-www-form-urlencoded", b"value"),
+    ],
+)
+def test_what_is_no_form_is_refused_and_nothing_is_written(client, kind, body):
+    assert client.post("/rest/output/1_01", body, Content_Type=kind).error == (400, "BadRequest")
+    assert client.rig.bus.written == []
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", "image/png"])
 def test_json_is_taken_whatever_its_content_type_says(client, kind):
     assert client.post("/json/led/1_01", {"value": 1}, Content_Type=kind).status == 200

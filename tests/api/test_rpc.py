@@ -235,3 +235,8 @@ def test_only_post_is_taken(client):
 def test_parameters_may_be_null_as_some_libraries_have_it(client):
     message = {"jsonrpc": "2.0", "method": "system.listMethods", "params": None, "id": 1}
     assert "result" in client.post("/rpc", message).json
+
+
+def test_an_id_that_no_number_can_hold_is_a_bad_request(client):
+    answer = client.post("/rpc", b'{"jsonrpc":"2.0","method":"led_get","params":["1_01"],"id":1%s}' % (b"0" * 309))
+    assert (answer.status, answer.json["error"]["code"], answer.json["id"]) == (200, -32600, None)

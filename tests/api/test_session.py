@@ -265,3 +265,9 @@ def test_a_set_without_an_id_that_fails_at_the_hardware_is_told_too(talk, log):
 def test_a_set_with_an_id_that_is_refused_is_told_to_its_client_only(talk, log):
     talk.say({"cmd": "set", "dev": "relay", "circuit": "1_01", "value": 7, "id": 1})
     assert log.texts("warn") == []
+
+
+@pytest.mark.parametrize("given", [10**309, -(10**309), True, None, [1]])
+def test_an_id_that_cannot_be_one_gets_no_answer_and_costs_nothing(talk, given):
+    assert talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": given}) == []
+    assert talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": 10**18})[0]["id"] == 10**18

@@ -22,8 +22,8 @@ FIELDS = {
     "owpower": ["circuit", "value"],
     "register": ["circuit", "value"],
     "modbus_slave": ["circuit", "last_comm", "slave_id", "modbus_type"],
-    "temp": ["circuit", "address", "value", "lost", "time", "interval", "type"],
-    "1wdevice": ["circuit", "address", "humidity", "vdd", "vad", "vis", "temp", "lost", "time", "interval", "type"],
+    "temp": ["circuit", "address", "value", "lost", "time", "interval", "typ"],
+    "1wdevice": ["circuit", "address", "humidity", "vdd", "vad", "vis", "temp", "lost", "time", "interval", "typ"],
     "owbus": ["circuit", "bus", "scan_interval", "interval", "do_scan", "do_reset"],
     "device_info": ["family", "model", "sn", "board_count", "circuit"],
 }
@@ -132,7 +132,7 @@ def test_the_1_wire_sensors_can_be_read_set_and_named(connect):
     say(ws, cmd="full", dev="sensor", circuit="2895DCD509000035", id=1)
     one = reply(ws, 1)["result"]
     assert 19.5 <= one["value"] <= 23.5
-    assert (one["lost"], one["type"]) == (False, "DS18B20")
+    assert (one["lost"], one["typ"]) == (False, "DS18B20")
     say(ws, cmd="set", dev="temp", circuit="2895DCD509000035", interval=0.5, alias="cellar", id=2)
     assert reply(ws, 2)["result"]["interval"] == 0.5
     say(ws, cmd="filter", devices=["temp/cellar"], id=3)

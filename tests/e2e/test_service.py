@@ -299,3 +299,26 @@ def test_a_client_that_does_not_read_gets_the_latest_states_once_it_does(twistd,
     assert len(told) < last
     stalled.close()
     reading.close()
+
+
+@pytest.mark.parametrize("port", ["tcp:99999999999", "99999999999", "tcp:port=65536:interface=127.0.0.1"])
+def test_a_port_that_cannot_be_is_told_as_a_mistake_of_the_configuration(run, port):
+    done = run("evok", "--demo", "--port", port)
+    assert done.returncode == 78
+    assert "--port: got " in done.stderr
+    assert "expected a port number of at most 65535" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii"])
+def test_a_name_that_the_locale_cannot_write_costs_no_line(twistd, run, simulator, config, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    text = (config / "config.yaml").read_text()
+    (config / "config.yaml").write_text(text.replace("xS11: {slave-id", "kotelň: {slave-id"), encoding="utf-8")
+    done = run("evok", "--config", config, "--check")
+    assert done.returncode == 0
+    assert "board kotel\\u0148: model xS11" in done.stdout
+    simulator()
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"slave kotel\\u0148 .* answers")
+    assert service.stop() == 0
