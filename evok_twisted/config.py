@@ -17,6 +17,8 @@ from evok_twisted.settings import Problems, Reader, Settings, load_yaml, shown
 FILE = "config.yaml"
 AUTOGEN = "autogen.yaml"
 
+_TRUE = ("true", "yes", "on", "1")
+
 #: Exit status for a configuration that cannot be used (EX_CONFIG of sysexits.h).
 BAD_CONFIG = 78
 
@@ -48,6 +50,7 @@ class Logging(Settings, frozen=True, kw_only=True):
     """``logging``."""
 
     level: Literal["debug", "info", "warning", "warn", "error", "critical"] = "info"
+    file: str = ""
 
 
 class WebSocketApi(Settings, frozen=True, kw_only=True):
@@ -92,8 +95,8 @@ class Apis(Settings, frozen=True, kw_only=True):
 class DeviceInfoSettings(Settings, frozen=True, kw_only=True):
     """``device_info`` of a bus or a device."""
 
-    family: str
-    model: str
+    family: str = ""
+    model: str = ""
     sn: int = 0
     board_count: int = 1
 
@@ -103,9 +106,9 @@ class DeviceSettings(Settings, frozen=True, kw_only=True):
 
     also = {"slave-id": "slave_id", "model_id": "model"}
 
-    slave_id: SlaveId
+    slave_id: SlaveId = 1
     model: Annotated[str, Meta(min_length=1, description="a model such as 00 or xS51")]
-    scan_frequency: Annotated[float, Meta(ge=0.001, le=1000, description="scans a second, from 0.001 to 1000")] = 50.0
+    scan_frequency: Annotated[float, Meta(ge=0, le=1000, description="scans a second, up to 1000; 0 is none")] = 50.0
     scan_enabled: bool = True
     enabled: bool = True
     device_info: DeviceInfoSettings | None = None
@@ -170,7 +173,7 @@ class OneWireSettings(BusSettings, frozen=True, kw_only=True):
     interval: Interval = 10.0
     scan_interval: Annotated[float, Meta(ge=0, le=86400, description="a number of seconds, at most 86400")] = 60.0
     owpower: str | None = None
-    devices: dict[str, SensorSettings] = {}
+    devices: dict[str, Any] = {}
 
 
 BUS_TYPES: Mapping[str, type[BusSettings]] = {
@@ -182,9 +185,11 @@ BUS_TYPES: Mapping[str, type[BusSettings]] = {
 
 
 class _File(Settings, frozen=True, kw_only=True):
+    """The keys of the file; what is below each is read by itself, so that one bad part does not cost the others."""
+
     autogen: bool = False
-    logging: Logging = Logging()
-    apis: Apis = Apis()
+    logging: dict[str, Any] = {}
+    apis: dict[str, Any] = {}
     comm_channels: dict[str, Any] = {}
 
 
@@ -201,11 +206,12 @@ class Board(msgspec.Struct, frozen=True):
 
 
 class Bus(msgspec.Struct, frozen=True):
-    """A bus that is to run, and what is on it."""
+    """A bus that is to run, and what is on it: boards, or, by their names, 1-Wire sensors."""
 
     name: str
     settings: BusSettings
     boards: tuple[Board, ...]
+    sensors: Mapping[str, SensorSettings] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -226,6 +232,15 @@ class _MergedReader(Reader):
 
     def file_of(self, path: str) -> object:
         return self._file if path in self._own or not self._under.is_file() else self._under
+
+    def fatal(self, path: str) -> bool:
+        """A service that nobody could reach would only seem to run; any other part costs itself, and no more."""
+        return not path or (_is_in(path, "apis") and not _is_in(path, "apis.webhook"))
+
+
+def _is_in(path: str, part: str) -> bool:
+    """Whether a path is that of a part of the configuration, or below it."""
+    return path == part or path.startswith(f"{part}.")
 
 
 def _paths(node: Any, path: str = "") -> Iterator[str]:
@@ -291,23 +306,41 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
         problems.error(path, "", str(error))
         return None
     under = file.parent / AUTOGEN
-    autogen = isinstance(document, dict) and str(document.get("autogen", "")).lower() in ("true", "yes", "on", "1")
+    autogen = isinstance(document, dict) and str(document.get("autogen", "")).lower() in _TRUE
     merged = _merged(_generated(under, file, problems), document) if autogen else document
     reader = _MergedReader(file, document, under, problems)
     problems.file_of = reader.file_of
-    settings = reader.struct(_File, merged)
-    if settings is None:
-        channels = merged.get("comm_channels") if isinstance(merged, dict) else None
-        settings = _File(comm_channels=channels if isinstance(channels, dict) else {})
+    found = reader.struct(_File, merged)
+    if found is None and not isinstance(merged, dict):
+        return None
+    parts = found or _File(**{key: merged[key] for key in _PARTS if isinstance(merged.get(key), dict)})
+    logging = reader.struct(Logging, parts.logging, "logging")
+    apis = _apis(reader, parts.apis)
     definitions = Definitions((file.parent / DIRECTORY, *shipped), problems)
-    buses = _Buses(reader, definitions).read(settings.comm_channels)
-    for url in settings.apis.webhook.address:
+    buses = _Buses(reader, definitions).read(parts.comm_channels)
+    return Config(logging or Logging(), apis or Apis(), buses)
+
+
+_PARTS = ("logging", "apis", "comm_channels")
+
+
+def _apis(reader: Reader, given: Mapping[str, Any]) -> Apis | None:
+    """``apis``, with the webhook by itself: it is of no matter where it is not enabled, and costs itself otherwise."""
+    apis = reader.struct(Apis, {key: value for key, value in given.items() if key != "webhook"}, "apis")
+    node = given.get("webhook")
+    enabled = isinstance(node, dict) and str(node.get("enabled", "")).lower() in _TRUE
+    webhook = reader.struct(WebhookApi, node, "apis.webhook") if enabled else None
+    if webhook is None or apis is None:
+        return apis
+    for url in webhook.address:
         parts = urlsplit(url)
         if parts.scheme == "https" and "_" in (parts.hostname or ""):
             reader.error("apis.webhook.address", f"got {url!r}: no certificate can be of the name {parts.hostname!r}")
-    if settings.apis.webhook.enabled and not settings.apis.webhook.address:
+            return apis
+    if not webhook.address:
         reader.error("apis.webhook.address", "got nothing, expected the URL to call, or a list of URLs")
-    return Config(settings.logging, settings.apis, buses)
+        return apis
+    return msgspec.structs.replace(apis, webhook=webhook)
 
 
 class _Buses:
@@ -340,14 +373,19 @@ class _Buses:
             message = f"this is the port of the bus {self._ports[settings.port]} too; only one of them can open it"
             self._reader.warning(f"{path}.port", message)
         self._number += 2 if settings is not None and settings.device_info else 1
-        if cls not in (ModbusTcpSettings, ModbusRtuSettings):
-            self._check_name(name, path)  # which is a circuit, and that of its sensors' group
-            return None if settings is None else Bus(name, settings, ())
-        # devices are read even of a bus that has an error: a user wants all errors, not the first
         devices = node.get("devices") or {}
+        devices = devices if isinstance(devices, dict) else {}
+        if isinstance(settings, OneWireSettings):
+            if not self._check_name(name, path):  # which is a circuit, and that of its sensors' group
+                return None
+            read = {
+                key: self._reader.struct(SensorSettings, of, f"{path}.devices.{key}") for key, of in devices.items()
+            }
+            return Bus(name, settings, (), {key: one for key, one in read.items() if one is not None})
+        # devices are read even of a bus that has an error: a user wants all errors, not the first
         boards = [
             self._board(key, device, f"{path}.devices.{key}", serial=cls is ModbusRtuSettings)
-            for key, device in (devices.items() if isinstance(devices, dict) else ())
+            for key, device in (devices.items() if cls is not OneWireSettings else ())
         ]
         units: dict[int, str] = {}
         for board in boards:
@@ -363,7 +401,7 @@ class _Buses:
         device = self._reader.struct(DeviceSettings, node, path)
         if device is not None and not device.enabled:
             return None
-        self._check_name(name, path)
+        sound = self._check_name(name, path)
         number, self._number = self._number, self._number + 1
         if device is None:
             return None
@@ -371,17 +409,23 @@ class _Buses:
         allowed = "from 1 to 247" if serial else "from 1 to 247, or 0 or 255"
         if not (1 <= device.slave_id <= 247 or (device.slave_id in (0, 255) and not serial)):
             self._reader.error(f"{path}.slave-id", f"got {device.slave_id}, expected a Modbus unit id {allowed}")
+            sound = False
         try:
             definition = self._definitions.get(device.model)
         except ConfigError as error:
             self._reader.error(f"{path}.model", f"got {device.model!r}: {error}")
             return None
-        return None if definition is None else Board(name, number, device, definition)
+        if definition is None:
+            self._reader.error(f"{path}.model", f"got {device.model!r}, whose definition cannot be used; see there")
+            return None
+        return Board(name, number, device, definition) if sound else None
 
-    def _check_name(self, name: str, path: str) -> None:
+    def _check_name(self, name: str, path: str) -> bool:
+        """Whether a name may be that of a board or of a 1-Wire bus; what is wrong with it is noted."""
         if not name or any(character in name for character in "/?#% "):
             self._reader.error(path, f"got the name {name!r}, expected one without spaces and without / ? # %")
         if name in self._names:
             self._reader.error(path, f"the name {name!r} is taken already, by {self._names[name]}")
-        else:
-            self._names[name] = path
+            return False
+        self._names[name] = path
+        return bool(name) and not any(character in name for character in "/?#% ")

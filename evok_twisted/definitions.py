@@ -271,19 +271,19 @@ class Definitions:
 def load_definition(file: Path, problems: Problems) -> Definition | None:
     """Read one definition; a block or feature that has an error is left out and the error noted.
 
-    :returns: None when nothing of it can be used; that error is fatal, for a board would be lost.
+    :returns: None when nothing of it can be used.
     """
     try:
         document = load_yaml(file, problems)
     except ConfigError as error:
-        problems.error(file, "", str(error))
+        problems.error(file, "", str(error), fatal=False)
         return None
     if not isinstance(document, dict) or not isinstance(document.get("modbus_register_blocks"), list):
-        problems.error(file, "modbus_register_blocks", "expected a list of register blocks")
+        problems.error(file, "modbus_register_blocks", "expected a list of register blocks", fatal=False)
         return None
     features = document.get("modbus_features") or []
     if not isinstance(features, list):
-        problems.error(file, "modbus_features", "expected a list of features")
+        problems.error(file, "modbus_features", "expected a list of features", fatal=False)
         return None
     reader = Reader(file, problems, fatal=False)
     blocks = []
@@ -294,6 +294,10 @@ def load_definition(file: Path, problems: Problems) -> Definition | None:
             reader.error(path, f"got {block.count} registers from {block.start_reg} on, expected none after 65535")
         elif block is not None:
             blocks.append(Block(block.start_reg, block.count, block.frequency, block.type == "input"))
+    if not blocks:
+        message = "expected at least one block of registers: what a board answers to them is how it is found"
+        reader.error("modbus_register_blocks", message)
+        return None
     read = [
         (f"modbus_features.{n}", _read_feature(reader, node, f"modbus_features.{n}")) for n, node in enumerate(features)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from twisted.python import usage
 
@@ -26,6 +27,11 @@ class Options(usage.Options):
             if isinstance(stream, io.TextIOWrapper):
                 # a name with a character that the locale has not must not cost the line that it is in
                 stream.reconfigure(errors="backslashreplace")
+
+    def opt_version(self) -> None:
+        """Tell the version of evok-twisted, and of Twisted."""
+        print(f"evok-twisted {version('evok-twisted')}, Twisted {version('twisted')}")
+        raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:

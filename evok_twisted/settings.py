@@ -24,6 +24,8 @@ _WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z")
 
 _NULL = ("", "~", "null", "Null", "NULL")
+#: Types of which nothing is no value: a key with nothing behind it is as if it were not there.
+_NEVER_EMPTY = (int, float, bool)
 
 
 class Problem(NamedTuple):
@@ -133,8 +135,12 @@ class Reader:
         """Where the value at ``path`` was written."""
         return self._file
 
+    def fatal(self, path: str) -> bool:
+        """Whether an error at ``path`` keeps the service from starting."""
+        return self._fatal
+
     def error(self, path: str, message: str) -> None:
-        self._problems.error(self.file_of(path), path, message, fatal=self._fatal)
+        self._problems.error(self.file_of(path), path, message, fatal=self.fatal(path))
 
     def warning(self, path: str, message: str) -> None:
         self._problems.warning(self.file_of(path), path, message)
@@ -157,6 +163,8 @@ class Reader:
             if name not in fields:
                 if key not in settings.ignored:
                     self.warning(where, f"unknown key, ignored; {nearest(key, [*fields, *settings.also])}")
+            elif value in _NULL and not fields[name].required and _bare(fields[name].type) in _NEVER_EMPTY:
+                seen.add(name)  # as if it were not there
             elif name in seen:
                 self.error(where, f"the key stands twice, also as another spelling of {name!r}")
                 sound = False

@@ -15,12 +15,15 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
 from evok_twisted.api import webhook
 from evok_twisted.api.filters import EVERYTHING, parse_filter
+from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.site import ApiSite, Root, resources
@@ -101,8 +104,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         config, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
     else:
         config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
-        if config is None and not Path(options["config"]).exists():
-            problems.warning("--demo", "", "serves a simulated unit and needs no configuration")
     unit = Unit(config or cfg.Config(), reactor, problems)
     endpoints = list(_endpoints(unit.config.apis, options["ports"], reactor, problems))
     webhooks = _webhooks(unit, options, reactor, problems)
@@ -111,6 +112,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if problems.fatal:
         _print(problems.found)
         raise SystemExit(cfg.BAD_CONFIG)
+    if unit.config.logging.file:
+        _log_to(Path(unit.config.logging.file), problems)
+    _log.info(
+        "evok-twisted {version}, with {configuration}",
+        version=our_version(),
+        configuration="a simulated unit" if options["demo"] else cfg.find(Path(options["config"])),
+    )
     set_level(unit.config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
@@ -130,6 +138,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if simulation is not None:
         simulation.setServiceParent(service)
     return service
+
+
+#: Bytes of the log file until it is put aside, and how many such are kept.
+LOG_SIZE, LOGS_KEPT = 1_000_000, 7
+
+
+def _log_to(file: Path, problems: Problems) -> None:
+    """Write the log to a file, too; it is put aside when it is large."""
+    try:
+        rotating = LogFile(file.name, str(file.parent), rotateLength=LOG_SIZE, maxRotatedFiles=LOGS_KEPT)
+    except OSError as error:
+        message = f"got {str(file)!r}, which cannot be written: {error.strerror}; the log goes where it went before"
+        problems.warning(problems.file_of("logging.file"), "logging.file", message)
+    else:
+        globalLogPublisher.addObserver(textFileLogObserver(rotating))  # type: ignore[arg-type]  # it writes text
 
 
 def _endpoints(
@@ -189,7 +212,7 @@ def _webhooks(unit: Unit, options: Options, reactor: Any, problems: Problems) ->
     try:
         wanted, unknown = parse_filter(apis.webhook.device_mask or EVERYTHING, dialect)
     except EvokError as error:
-        problems.error(problems.file_of(key), key, str(error))
+        problems.error(problems.file_of(key), key, str(error), fatal=False)
         return None
     if unknown:
         problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
@@ -294,9 +317,12 @@ def _check(unit: Unit, problems: Problems) -> NoReturn:
     """Print what would run, and everything that is wrong."""
     for line in unit.summary():
         print(line)
-    _print(problems.found)
+    for problem in problems.found:
+        costs = "" if problem.level == "warning" else "; the rest would run"
+        print(problem, "; the service would not start" if problem.fatal else costs, sep="", file=sys.stderr)
     if problems.errors:
-        print(f"{len(problems.errors)} errors", file=sys.stderr)
+        count = len(problems.errors)
+        print(f"{count} error{'' if count == 1 else 's'}", file=sys.stderr)
         raise SystemExit(CHECK_FAILED)
     print("no errors")
     raise SystemExit(0)

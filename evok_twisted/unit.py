@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,12 @@ from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
 from evok_twisted.settings import Problems, nearest
 
+#: How the models of extension modules begin.
+EXTENSIONS = ("xS", "xM", "xL", "xG")
+
+#: Seconds between two looks at a board that is not scanned.
+UNSCANNED = 0.1
+
 
 class Unit:
     """Everything that a configuration asks for, put together; nothing of it runs yet.
@@ -56,10 +62,10 @@ class Unit:
         self.sensor_writers: list[SensorWriter] = []
         self.registry = Registry()
         self.events = Events(reactor)
-        self.health = Health(reactor)
         self.reactor = reactor
         self._problems = problems
         self._writers: dict[str, Writer] = {}
+        self.health = Health(reactor, lambda: problems.errors)
         for bus in config.buses:
             if bus.settings.device_info is not None:
                 self.registry.add(_device_info(bus.name, bus.settings.device_info))
@@ -68,7 +74,7 @@ class Unit:
             elif isinstance(bus.settings, cfg.ModbusRtuSettings):
                 self._add_rtu(bus, bus.settings)
             elif isinstance(bus.settings, cfg.OneWireSettings):
-                self._add_onewire(bus.name, bus.settings)
+                self._add_onewire(bus, bus.settings)
         self._check_owpower()
         self.aliases = AliasStore(
             self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
@@ -105,7 +111,7 @@ class Unit:
         probes = Probes(self.reactor)
         slaves = []
         for board in config.boards:
-            scanner = self._add_board(bus, probes, board, modbus_type, modbus_spec)
+            scanner = self._add_board(bus, probes, board, modbus_type, modbus_spec, config.settings.device_info)
             writer = SlaveWriter(scanner, self.events, self.reactor, limit=config.settings.max_waiting)
             self._writers[board.name] = writer
             self.writers.append(writer)
@@ -113,31 +119,45 @@ class Unit:
         self.health.add(bus, f"MODBUS{modbus_type}", slaves)
 
     def _add_board(
-        self, bus: ModbusBus, probes: Probes, board: cfg.Board, modbus_type: str, modbus_spec: str
+        self,
+        bus: ModbusBus,
+        probes: Probes,
+        board: cfg.Board,
+        modbus_type: str,
+        modbus_spec: str,
+        bus_info: cfg.DeviceInfoSettings | None,
     ) -> Scanner:
         name, number, settings = board.name, board.number, board.settings
-        interval = 1 / settings.scan_frequency
+        frequency = settings.scan_frequency
+        shown, interval = (1 / frequency, 1 / frequency) if frequency else (0.0, UNSCANNED)
         clock = self.reactor
-        info = ModbusSlave(name, number, clock.seconds, settings.slave_id, modbus_type, modbus_spec, interval)
+        info = ModbusSlave(name, number, clock.seconds, settings.slave_id, modbus_type, modbus_spec, shown)
         devices: list[Device] = build(board.definition, name, number, self._problems)
         slave = Slave(name, settings.slave_id, bus, board.definition.blocks, devices, info, clock)
-        scanner = Scanner(slave, interval, self.events, clock, probes, periodic=settings.scan_enabled)
+        scanner = Scanner(slave, interval, self.events, clock, probes, periodic=settings.scan_enabled and frequency > 0)
         self.scanners.append(scanner)
         for device in [*devices, info]:
             self.registry.add(device)
-        if settings.device_info is not None:
-            self.registry.add(_device_info(name, settings.device_info))
+        board_info = settings.device_info or self._made_up_info(bus_info, settings.model)
+        if board_info is not None:
+            self.registry.add(_device_info(name, board_info))
         return scanner
 
-    def _add_onewire(self, name: str, settings: cfg.OneWireSettings) -> None:
-        clock = self.reactor
+    def _made_up_info(self, bus_info: cfg.DeviceInfoSettings | None, model: str) -> cfg.DeviceInfoSettings | None:
+        """What Evok makes of a board of which the configuration says nothing; of those in a unit, the bus tells."""
+        if model.startswith(EXTENSIONS):
+            return cfg.DeviceInfoSettings(family="Extension", model=model)
+        return cfg.DeviceInfoSettings(family="unknown", model=model) if bus_info is None else None
+
+    def _add_onewire(self, config: cfg.Bus, settings: cfg.OneWireSettings) -> None:
+        clock, name = self.reactor, config.name
         endpoint = HostEndpoint(clock, settings.hostname, settings.port, CONNECT_TIMEOUT)
         server = OwServer(name, endpoint, clock)
         bus = OneWireBus(name, settings.interval, settings.scan_interval)
-        known = list(self._known_sensors(name, settings))
+        known = list(self._known_sensors(name, settings, config.sensors))
         power = None if settings.owpower is None else partial(self._switch_power, settings.owpower)
         scanner = SensorScanner(server, bus, known, self.registry, self.events, clock, time.time)
-        writer = SensorWriter(scanner, clock, power)
+        writer = SensorWriter(scanner, clock, power, limit=settings.max_waiting)
         self.buses.append(server)
         self.health.add(server, "OWBUS")
         self.sensor_scanners.append(scanner)
@@ -146,9 +166,11 @@ class Unit:
         for device in [bus, *(one for one, _ in known)]:
             self.registry.add(device)
 
-    def _known_sensors(self, name: str, settings: cfg.OneWireSettings) -> Iterator[tuple[Sensor, float | None]]:
+    def _known_sensors(
+        self, name: str, settings: cfg.OneWireSettings, sensors: Mapping[str, cfg.SensorSettings]
+    ) -> Iterator[tuple[Sensor, float | None]]:
         taken: dict[str, str] = {}
-        for key, device in settings.devices.items():
+        for key, device in sensors.items():
             path = f"comm_channels.{name}.devices.{key}.address"
             if not device.enabled:
                 continue
@@ -194,7 +216,7 @@ class Unit:
                 yield f"bus {bus.name}: Modbus RTU, {settings.port}, {settings.baudrate} baud, {character}"
             elif isinstance(settings, cfg.OneWireSettings):
                 yield f"bus {bus.name}: 1-Wire, owserver at {settings.hostname}:{settings.port}"
-                for key, device in settings.devices.items():
+                for key, device in bus.sensors.items():
                     if device.enabled:
                         yield f"  sensor {key}: {device.type or 'of the type that its address tells'}, {device.address}"
             for board in bus.boards:
@@ -204,7 +226,7 @@ class Unit:
 
     def _summary_of(self, board: cfg.Board) -> Iterator[str]:
         of = board.settings
-        rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled else "not scanned"
+        rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled and of.scan_frequency else "not scanned"
         yield f"  board {board.name}: model {of.model}, slave {of.slave_id}, {rate}, from {board.definition.file}"
         by_kind: dict[str, list[str]] = {}
         for device in self.registry:

@@ -153,9 +153,10 @@ def test_a_bus_over_tcp_may_tunnel_rtu_frames(load):
 
 
 def test_the_sensors_of_a_1_wire_bus_are_typed(load):
-    settings = load(EVOK, autogen="{}").bus("OWFS").settings
+    bus = load(EVOK, autogen="{}").bus("OWFS")
+    settings = bus.settings
     assert (settings.hostname, settings.port, settings.owpower) == ("127.0.0.1", 4304, "1")
-    assert settings.devices == {"temp_1": cfg.SensorSettings(type="DS18B20", address="28.95DCD5090000")}
+    assert bus.sensors == {"temp_1": cfg.SensorSettings(type="DS18B20", address="28.95DCD5090000")}
 
 
 def onewire(device="{address: 28.95DCD5090000}", name="OW", more=""):
@@ -253,7 +254,7 @@ comm_channels:
       2: {slave-id: 248, model: 13}
       3: {slave-id: 3}
       4: {slave-id: 4, model: xs11}
-      5: {slave-id: 5, model: 00, scan_frequency: 0}
+      5: {slave-id: 5, model: 00, scan_frequency: -1}
   B: {type: MODBUSRTU, parity: X, stopbits: 3, devices: {1: {slave-id: 0, model: 00}}}
   C: {type: FOO}
   D: {hostname: here}
@@ -330,11 +331,63 @@ def test_names_that_would_not_do_in_a_circuit_are_refused(load, name):
 
 def test_an_unknown_key_is_a_warning_with_the_nearest_known(load):
     loaded = load("apis: {adress: 127.0.0.1}\ncomm_chanels: {}\n")
-    assert loaded.warnings == [
+    assert sorted(loaded.warnings) == [
         "apis.adress: unknown key, ignored; did you mean 'address'?",
         "comm_chanels: unknown key, ignored; did you mean 'comm_channels'?",
     ]
     assert loaded.errors == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("logging: {level: loud}\n", "logging.level"),
+        ("logging: 5\n", "logging"),
+        ("apis: {webhook: {enabled: true, address: nowhere}}\n", "apis.webhook.address.0"),
+        ("apis: {webhook: {enabled: true}}\n", "apis.webhook.address"),
+        (bus(bad="{slave-id: 300, model: 00}"), "comm_channels.A.devices.bad.slave-id"),
+        (bus(bad="{slave-id: 0x1F5, model: 00}"), "comm_channels.A.devices.bad.slave-id"),
+        (bus(bad="{model: unheard-of}"), "comm_channels.A.devices.bad.model"),
+        (bus(bad="5"), "comm_channels.A.devices.bad"),
+        (bus(**{"a b": "{model: 00}"}), "comm_channels.A.devices.a b"),
+        ("comm_channels:\n  C: {type: FOO}\n", "comm_channels.C.type"),
+        ("comm_channels:\n  C: {type: MODBUSTCP, port: none}\n", "comm_channels.C.port"),
+        ("comm_channels:\n  C: {type: OWBUS, devices: {a: {address: 5}, b: {address: 28.95DCD5090000}}}\n",
+         "comm_channels.C.devices.a.address"),
+    ],
+)  # fmt: skip
+def test_one_bad_part_costs_itself_and_the_rest_runs(load, text, path):
+    good = "  GOOD: {type: MODBUSTCP, devices: {1: {model: 00}}}\n"
+    text = f"{text}\n{good}" if text.startswith("comm_channels") else f"{text}comm_channels:\n{good}"
+    loaded = load(text)
+    assert [problem.path for problem in loaded.problems.errors] == [path]
+    assert loaded.problems.fatal == []
+    (board,) = loaded.bus("GOOD").boards
+    assert (board.name, board.settings.slave_id) == ("1", 1)
+
+
+def test_one_bad_sensor_costs_itself(load):
+    loaded = load("comm_channels: {C: {type: OWBUS, devices: {a: {address: 5}, b: {address: 28.95DCD5090000}}}}")
+    assert list(loaded.bus("C").sensors) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["apis: {port: eighty}", "apis: 5", "apis: {websocket: {max_clients: 0}}", "[1]", "apis: {dialect: latin}"]
+)
+def test_what_keeps_the_service_from_being_reached_keeps_it_from_starting(load, text):
+    assert len(load(text).problems.fatal) == 1
+
+
+def test_a_device_info_may_lack_what_it_likes(load):
+    text = "comm_channels: {A: {type: MODBUSTCP, device_info: {sn: }, devices: {1: {model: 00, device_info: {}}}}}"
+    loaded = load(text)
+    assert loaded.errors == []
+    assert loaded.bus("A").settings.device_info == cfg.DeviceInfoSettings()
+
+
+def test_no_scans_a_second_are_none(load):
+    loaded = load(bus(a="{slave-id: 5, model: 00, scan_frequency: 0}"))
+    assert (loaded.errors, loaded.bus("A").boards[0].settings.scan_frequency) == ([], 0)
 
 
 def test_webhooks_that_are_enabled_need_an_address(load):
@@ -345,8 +398,9 @@ def test_webhooks_that_are_enabled_need_an_address(load):
 
 @pytest.mark.parametrize("address", ["ftp://host/", "host/path", "http://", "'http://a b'", "http://u:secret@host/"])
 def test_a_webhook_is_an_http_url(load, address):
-    (error,) = load(f"apis: {{webhook: {{address: {address}}}}}").errors
+    (error,) = load(f"apis: {{webhook: {{enabled: true, address: {address}}}}}").errors
     assert "expected an http:// or https:// URL" in error
+    assert load(f"apis: {{webhook: {{enabled: false, address: {address}}}}}").errors == []
 
 
 def test_several_webhooks_are_a_list(load):
@@ -385,9 +439,11 @@ def test_a_definition_beside_the_configuration_comes_first(load, tmp_path):
 def test_a_definition_that_cannot_be_read_is_an_error_that_names_its_file(load, tmp_path):
     (tmp_path / "hw_definitions").mkdir()
     (tmp_path / "hw_definitions" / "mine.yaml").write_text("modbus_register_blocks: [")
-    loaded = load(bus(a="{slave-id: 1, model: mine}"))
-    (problem,) = loaded.problems.fatal
-    assert problem.file.endswith("hw_definitions/mine.yaml")
+    loaded = load(bus(a="{slave-id: 1, model: mine}", b="{slave-id: 2, model: 00}"))
+    definition, board = loaded.problems.errors
+    assert definition.file.endswith("hw_definitions/mine.yaml")
+    assert (board.path, board.fatal) == ("comm_channels.A.devices.a.model", False)
+    assert [board.name for board in loaded.bus("A").boards] == ["b"]
 
 
 def test_the_commented_example_has_no_problem_but_that_nothing_was_generated():

@@ -23,7 +23,7 @@ BOILER = "28.95DCD5090000"
 def unit_of(*buses, **devices):
     problems = Problems()
     sensors = {name: cfg.SensorSettings(**settings) for name, settings in devices.items()}
-    onewire = cfg.Bus("OWFS", cfg.OneWireSettings(owpower="1" if buses else None, devices=sensors), ())
+    onewire = cfg.Bus("OWFS", cfg.OneWireSettings(owpower="1" if buses else None), (), sensors)
     return Unit(cfg.Config(buses=(*buses, onewire)), reactor, problems), [str(one) for one in problems.found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import NamedTuple, Protocol
 
@@ -60,12 +60,16 @@ class _Part(NamedTuple):
 
 
 class Health:
-    """Knows every bus and slave that the configuration asks for; all of them work, or the service is not healthy."""
+    """Knows every bus and slave that the configuration asks for; all of them work, or the service is not healthy.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    :param lacking: returns what the configuration asks for and cannot be; each as a string is a sentence.
+    """
+
+    def __init__(self, clock: IReactorTime, lacking: Callable[[], Sequence[object]] = tuple) -> None:
         self._clock = clock
         self._begun = clock.seconds()
         self._parts: list[_Part] = []
+        self._lacking = lacking
         self._version = version("evok-twisted")
 
     def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = ()) -> None:
@@ -79,10 +83,12 @@ class Health:
     def status(self) -> str:
         """In a few words."""
         slaves = [slave for part in self._parts for slave in part.slaves]
-        if not self._parts:
+        if not self._parts and not self._lacking():
             return "no hardware is configured"
         words = [f"{sum(slave.online for slave in slaves)} of {len(slaves)} boards online"] if slaves else []
         words += [f"bus {part.bus.name} is down" for part in self._parts if not part.bus.online]
+        if self._lacking():
+            words.append("the configuration has errors")
         return ", ".join(words) or "all buses online"
 
     def report(self) -> Report:
@@ -96,6 +102,7 @@ class Health:
         return Report(not reasons, reasons, self.status, self._version, uptime, buses)
 
     def _reasons(self) -> Iterator[str]:
+        yield from map(str, self._lacking())
         for part in self._parts:
             if not part.bus.online:
                 yield f"bus {part.bus.name} is down"

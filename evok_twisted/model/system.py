@@ -251,7 +251,7 @@ class DeviceInfo(Device):
     shows = DeviceInfoState
 
     def __init__(self, group: str, state: DeviceInfoState) -> None:
-        super().__init__(state.model, group, None, state)
+        super().__init__(state.model or group, group, None, state)
         self._classic = f"{state.family}_{state.model}_{state.sn}"
 
     def circuit_in(self, dialect: str) -> str:
