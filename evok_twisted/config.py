@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,13 @@ FILE = "config.yaml"
 AUTOGEN = "autogen.yaml"
 
 _TRUE = ("true", "yes", "on", "1")
+
+#: Where a commented configuration may be: in a source tree, an environment, or the system.
+EXAMPLES = (
+    Path(__file__).resolve().parent.parent / "conf" / FILE,
+    Path(sys.prefix) / "share" / "evok-twisted" / FILE,
+    Path("/usr/share/doc/evok-twisted/examples") / FILE,
+)
 
 #: Exit status for a configuration that cannot be used (EX_CONFIG of sysexits.h).
 BAD_CONFIG = 78
@@ -268,7 +276,7 @@ def _generated(under: Path, over: Path, problems: Problems) -> Any:
     try:
         document = load_yaml(under, problems)
     except ConfigError as error:
-        problems.error(under, "", str(error))
+        problems.unreadable(under, error)
         return {}
     if not isinstance(document, dict):
         problems.error(under, "", f"got {shown(document)}, expected a mapping (key: value)", fatal=False)
@@ -283,11 +291,9 @@ def find(path: Path) -> Path:
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        where = path / FILE if path.suffix not in (".yaml", ".yml") else path
-        raise ConfigError(
-            f"there is no configuration: looked for {where}. Name another file or directory with --config PATH; "
-            "docs/configuration.md tells how to write one, and conf/config.yaml is a commented example"
-        )
+        example = next(filter(Path.is_file, EXAMPLES), None)
+        hint = f"; {example} is a commented example" if example is not None else ""
+        raise ConfigError(f"there is no configuration. Name another file or directory with --config PATH{hint}")
     return file
 
 
@@ -303,7 +309,7 @@ def load(path: Path, shipped: tuple[Path, ...], problems: Problems) -> Config | 
         file = find(path)
         document = load_yaml(file, problems)
     except ConfigError as error:
-        problems.error(path, "", str(error))
+        problems.unreadable(path / FILE if path.is_dir() else path, error)
         return None
     under = file.parent / AUTOGEN
     autogen = isinstance(document, dict) and str(document.get("autogen", "")).lower() in _TRUE

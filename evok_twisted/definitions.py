@@ -276,7 +276,7 @@ def load_definition(file: Path, problems: Problems) -> Definition | None:
     try:
         document = load_yaml(file, problems)
     except ConfigError as error:
-        problems.error(file, "", str(error), fatal=False)
+        problems.unreadable(file, error, fatal=False)
         return None
     if not isinstance(document, dict) or not isinstance(document.get("modbus_register_blocks"), list):
         problems.error(file, "modbus_register_blocks", "expected a list of register blocks", fatal=False)

@@ -33,7 +33,12 @@ class EvokError(Exception):
 
 
 class ConfigError(EvokError):
-    """The configuration cannot be used; the message lists every problem, one a line."""
+    """A file cannot be used.
+
+    :ivar line: where in it, if that is known; the message says it, too.
+    """
+
+    line: int | None = None
 
     name = "ConfigError"
     code = "config"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
@@ -17,25 +20,53 @@ from evok_twisted.settings import Problems
 LARGEST_PORT = 65535
 
 
-def described(description: str, reactor: Any, where: str, problems: Problems) -> IStreamServerEndpoint | None:
+#: Files that a description may name.
+_FILES = re.compile(r"\b(privateKey|certKey|extraCertChain|dhParameters)=((?:[^:\\]|\\.)+)")
+
+
+def described(
+    description: str, reactor: Any, problems: Problems, file: object, path: str, base: Path | None = None
+) -> IStreamServerEndpoint | None:
     """The endpoint that a user described.
 
     :param description: a Twisted endpoint description; a bare number is a TCP port on 127.0.0.1.
-    :param where: the option or key that it is from.
+    :param file: what it is from: a file, or an option of the command line.
+    :param path: the key in that file.
+    :param base: the directory that files in the description are relative to; by default the current one.
     :returns: None when it is no description; that is noted.
     """
+    base = Path.cwd() if base is None else base.absolute()
     if description.isdigit():
         description = f"tcp:{description}:interface=127.0.0.1"
+    kind, _, rest = description.partition(":")
+    if kind == "unix" and not rest.startswith(("/", "address=/")):
+        place = quoteStringArgument(str(base)) + "/"
+        description = f"unix:{'address=' if rest.startswith('address=') else ''}{place}{rest.removeprefix('address=')}"
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        with chdir(base):
+            endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as error:  # whatever a parser of endpoint descriptions, a plugin perhaps, raises
-        problems.error(where, "", f"got {description!r}, expected an endpoint description such as tcp:8080: {error}")
+        why = _unreadable(description, base) or f"expected an endpoint description such as tcp:8080: {error}"
+        problems.error(file, path, f"got {description!r}, {why}")
         return None
     port = getattr(endpoint, "_port", 0)
     if isinstance(port, int) and port > LARGEST_PORT:
-        problems.error(where, "", f"got {description!r}, expected a port number of at most {LARGEST_PORT}")
+        problems.error(file, path, f"got {description!r}, expected a port number of at most {LARGEST_PORT}")
         return None
     return endpoint
+
+
+def _unreadable(description: str, base: Path) -> str:
+    """What is wrong with the files that a description names; nothing, where they are not what is wrong."""
+    files = {name: base / found.replace("\\", "") for name, found in _FILES.findall(description)}
+    for name, file in files.items():
+        try:
+            file.read_bytes()
+        except OSError as error:
+            return f"of which {name}, {file}, cannot be read: {error.strerror}"
+    if "privateKey" in files:
+        return f"of which {' or '.join(map(str, files.values()))} is not in PEM format, or does not go with the other"
+    return ""
 
 
 def certified(endpoint: IStreamServerEndpoint) -> list[str]:

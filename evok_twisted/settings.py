@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_or
 
 import msgspec
 
+from evok_twisted.errors import ConfigError
 from evok_twisted.yamlnodes import read, within
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ class Problems:
     def error(self, file: object, path: str, message: str, *, fatal: bool = True) -> None:
         """Note something that the service cannot run with, or, not ``fatal``, not with all that was asked for."""
         self._note("error", fatal, str(file), path, message)
+
+    def unreadable(self, file: object, error: ConfigError, *, fatal: bool = True) -> None:
+        """Note a file of which nothing can be used."""
+        message = str(error).removeprefix(f"line {error.line}, ")
+        self.found.append(Problem("error", fatal, str(file), "", message, error.line))
 
     def warning(self, file: object, path: str, message: str) -> None:
         """Note something that the user should know, and that costs nothing."""

@@ -104,8 +104,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         config, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
     else:
         config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
+        if config is None and not Path(options["config"]).exists():
+            print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
     unit = Unit(config or cfg.Config(), reactor, problems)
-    endpoints = list(_endpoints(unit.config.apis, options["ports"], reactor, problems))
+    endpoints = list(_endpoints(unit.config.apis, options, reactor, problems))
     webhooks = _webhooks(unit, options, reactor, problems)
     if options["check"]:
         _check(unit, problems)
@@ -156,13 +158,18 @@ def _log_to(file: Path, problems: Problems) -> None:
 
 
 def _endpoints(
-    apis: cfg.Apis, ports: Sequence[str], reactor: Any, problems: Problems
+    apis: cfg.Apis, options: Options, reactor: Any, problems: Problems
 ) -> Iterator[tuple[str, IStreamServerEndpoint]]:
     """Where to listen, each with the scheme of its URLs."""
     address = quoteStringArgument(apis.address)
     default = f"tcp:{apis.port}" + (f":interface={address}" if address else "")
+    ports, key, place = options["ports"], "apis.listen", Path(options["config"])
+    base = place if place.is_dir() else place.parent
     for description in ports or apis.listen or (default,):
-        endpoint = described(description, reactor, "--port" if ports else "apis.listen", problems)
+        if ports:
+            endpoint = described(description, reactor, problems, "--port", "")
+        else:
+            endpoint = described(description, reactor, problems, problems.file_of(key), key, base)
         if endpoint is not None:
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
 

@@ -48,7 +48,7 @@ def read(file: Path) -> Document:
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"{_place(error.problem_mark)}{error.problem}") from error
+        raise _at(error.problem_mark, str(error.problem)) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"is not YAML: {error}") from error
 
@@ -58,12 +58,16 @@ def within(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _place(mark: yaml.Mark | None) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+def _at(mark: yaml.Mark | None, message: str) -> ConfigError:
+    if mark is None:
+        return ConfigError(message)
+    error = ConfigError(f"line {mark.line + 1}, column {mark.column + 1}: {message}")
+    error.line = mark.line + 1
+    return error
 
 
 def _wrong(node: yaml.Node, message: str) -> ConfigError:
-    return ConfigError(f"{_place(node.start_mark)}{message}")
+    return _at(node.start_mark, message)
 
 
 class _Reading:

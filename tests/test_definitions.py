@@ -631,7 +631,7 @@ def test_a_board_may_have_no_features(built, features):
             "made.yaml: modbus_register_blocks: expected at least one block of registers: "
             "what a board answers to them is how it is found",
         ),
-        ("{modbus_register_blocks: [}", "made.yaml: line 1, column 27: expected the node content, but found '}'"),
+        ("{modbus_register_blocks: [}", "made.yaml: column 27: expected the node content, but found '}'"),
     ],
 )
 def test_a_definition_of_which_nothing_can_be_used_is_an_error(built, problems, text, told):

@@ -135,7 +135,7 @@ def _serving(
     """What serves ``factory`` where the user said; None when that is no place, which is noted."""
     settings = buses[0].settings
     if not isinstance(settings, cfg.ModbusRtuSettings):
-        endpoint = described(where, reactor, f"--{option}", problems)
+        endpoint = described(where, reactor, problems, f"--{option}", "")
         what = "Modbus TCP" if option == "port" else "Modbus RTU over TCP"
         return None if endpoint is None else Port(endpoint, factory, what + " at {where}")
     if option == "pty":

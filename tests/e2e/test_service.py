@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import requests
@@ -54,7 +56,10 @@ def test_a_wrong_configuration_does_not_start_and_is_told(run, config):
 def test_no_configuration_is_told_with_what_to_do(run, tmp_path):
     done = run("evok", "--config", tmp_path / "nowhere")
     assert done.returncode == 78
-    for hint in ("nowhere/config.yaml", "--config", "docs/configuration.md", "--demo"):
+    assert "warning" not in done.stderr
+    (example,) = re.findall(r"; (\S+) is a commented example", done.stderr)
+    assert Path(example).is_file()
+    for hint in ("nowhere: there is no configuration", "--config PATH", "config.yaml is a commented example", "--demo"):
         assert hint in done.stderr
 
 
@@ -322,3 +327,62 @@ def test_a_name_that_the_locale_cannot_write_costs_no_line(twistd, run, simulato
     service = twistd("evok", "--config", config, "--port", "0")
     service.wait_for(r"slave kotel\\u0148 .* answers")
     assert service.stop() == 0
+
+
+def test_one_bad_board_costs_itself_and_is_told_wherever_somebody_looks(twistd, run, simulator, config):
+    text = (config / "config.yaml").read_text()
+    (config / "config.yaml").write_text(f"{text}      bad: {{slave-id: 9, model: unheard-of}}\n")
+    checked = run("evok", "--config", config, "--check")
+    assert checked.returncode == 1
+    (told, summary) = checked.stderr.splitlines()
+    assert told.startswith(f"error: {config}/config.yaml:15: comm_channels.LOCAL.devices.bad.model: got 'unheard-of'")
+    assert told.endswith("; the rest would run")
+    assert summary == "1 error"
+    simulator()
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"error.*config.yaml:15: comm_channels.LOCAL.devices.bad.model: got 'unheard-of'")
+    service.wait_for(r"slave xS11 .* answers")
+    service.wait_for(r"slave 1 .* answers")
+    health = requests.get(service.url.replace("ws://", "http://").replace("/ws", "/health"), timeout=5)
+    assert health.status_code == 503
+    (reason,) = health.json()["reasons"]
+    assert "comm_channels.LOCAL.devices.bad.model: got 'unheard-of'" in reason
+    assert health.json()["status"] == "2 of 2 boards online, the configuration has errors"
+
+
+def test_of_what_keeps_it_from_starting_check_says_so(run, config):
+    (config / "config.yaml").write_text("apis: {port: eighty}\ncomm_channels: {A: {type: FOO}}\n")
+    checked = run("evok", "--config", config, "--check")
+    first, second, summary = checked.stderr.splitlines()
+    assert "apis.port" in first and first.endswith("; the service would not start")
+    assert "comm_channels.A.type" in second and second.endswith("; the rest would run")
+    assert (summary, checked.returncode) == ("2 errors", 1)
+
+
+def test_the_start_names_the_version_and_the_configuration(twistd, config):
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(rf"evok-twisted \S+, with {config}/config.yaml")
+
+
+def test_the_version_is_ours(run):
+    done = run("evok", "--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "evok-twisted")
+    assert "Twisted" in done.stdout
+
+
+def test_a_log_file_is_written_and_put_aside_when_it_is_large(twistd, config, monkeypatch):
+    file = config / "evok.log"
+    file.write_bytes(b"x" * 1_000_000)
+    (config / "config.yaml").write_text(f"logging: {{file: {file}}}\n" + (config / "config.yaml").read_text())
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for("bus LOCAL cannot be connected")
+    assert service.stop() == 0
+    assert "bus LOCAL cannot be connected" in file.read_text()
+    assert (config / "evok.log.1").stat().st_size >= 1_000_000
+
+
+def test_a_log_file_that_cannot_be_written_is_a_warning(twistd, config):
+    (config / "config.yaml").write_text("logging: {file: /nowhere/evok.log}\n" + (config / "config.yaml").read_text())
+    service = twistd("evok", "--config", config, "--port", "0")
+    service.wait_for(r"logging.file: got '/nowhere/evok.log', which cannot be written: No such file")
+    service.wait_for("listening")

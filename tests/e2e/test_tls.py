@@ -171,6 +171,37 @@ def test_a_browser_opens_the_websocket(served, authority, tmp_path):
             pages.shutdown()
 
 
+def test_files_in_a_description_are_relative_to_the_configuration(twistd, authority, tmp_path):
+    place = tmp_path / "etc"
+    place.mkdir()
+    shutil.copy(authority.key, place / "key.pem")
+    shutil.copy(authority.certificate, place / "crt.pem")
+    listen = '["ssl:0:privateKey=key.pem:certKey=crt.pem:interface=127.0.0.1", "unix:evok.sock"]'
+    (place / "config.yaml").write_text(f"apis: {{alias_file: '', listen: {listen}}}")
+    service = twistd("evok", "--config", place)
+    port = service.wait_for(r"listening: wss://127\.0\.0\.1:(\d+)/ws")[1]
+    assert requests.get(f"https://localhost:{port}/version", verify=authority.pem, timeout=10).status_code == 200
+    assert (place / "evok.sock").is_socket()
+
+
+@pytest.mark.parametrize(
+    ("key", "certificate", "told"),
+    [
+        ("nowhere.pem", "crt.pem", "of which privateKey, {place}/nowhere.pem, cannot be read: No such file"),
+        ("key.pem", "nowhere.pem", "of which certKey, {place}/nowhere.pem, cannot be read: No such file"),
+        ("key.pem", "config.yaml", "of which {place}/key.pem or {place}/config.yaml is not in PEM format"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_told_with_its_file(run, authority, tmp_path, key, certificate, told):
+    shutil.copy(authority.key, tmp_path / "key.pem")
+    shutil.copy(authority.certificate, tmp_path / "crt.pem")
+    (tmp_path / "config.yaml").write_text(f"apis:\n  listen: ssl:0:privateKey={key}:certKey={certificate}\n")
+    done = run("evok", "--config", tmp_path)
+    assert done.returncode == 78
+    assert f"{tmp_path}/config.yaml:2: apis.listen: got " in done.stderr
+    assert told.format(place=tmp_path) in done.stderr
+
+
 def test_who_speaks_no_tls_costs_nothing(served):
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.get(f"http://{served}/version", timeout=5)
