@@ -93,13 +93,15 @@ class DigitalInputs(Feature, frozen=True, kw_only=True):
 
 
 class DigitalOutputs(Feature, frozen=True, kw_only=True):
-    """``DO``: transistor outputs, perhaps with PWM."""
+    """``DO``: transistor outputs, perhaps with PWM: by a timer (prescaler and cycle), or by software (a preset)."""
 
     val_reg: Address
     val_coil: Address
     pwm_reg: Address | None = None
     pwm_ps_reg: Address | None = None
     pwm_c_reg: Address | None = None
+    pwm_preset_reg: Address | None = None
+    pwm_cpres_reg: Address | None = None
     modes: tuple[str, ...] | None = None
 
 

@@ -94,7 +94,40 @@ BOARDS = {
         1+1/1
         RO×8 val=1 coil=0
         """,
+    "CUSTOM_MODBUS_DEVICE": """
+        0+10/1, 0+4/10i
+        REGISTER×10 start=0 reg_type=holding
+        DATA_POINT value=0 unit=°C name=temperature datatype=float32 reg_type=input
+        DATA_POINT value=2 unit=% name=humidity datatype=signed16 reg_type=input factor=0.1 offset=0
+        """,
     "IAQ": """
+        0+86/10i
+        UNIT_REGISTER value=0 unit=°C name=temperature datatype=float32
+        UNIT_REGISTER value=6 unit=% name=rel_humid datatype=float32
+        UNIT_REGISTER value=8 unit=°C name=dew_point datatype=float32
+        UNIT_REGISTER value=10 unit=% name=abs_humid datatype=float32
+        UNIT_REGISTER value=18 unit=ppm name=CO2 datatype=float32
+        UNIT_REGISTER value=26 unit=N/A name=VOC_index datatype=float32
+        UNIT_REGISTER value=28 unit=N/A name=VOC_precision datatype=float32
+        UNIT_REGISTER value=34 unit=ppm name=VOC_CO2_eq datatype=float32
+        UNIT_REGISTER value=42 unit=lux name=ambient_light datatype=float32
+        UNIT_REGISTER value=76 unit=hPa name=atm_pressure datatype=float32
+        UNIT_REGISTER value=84 unit=sec name=uptime datatype=float32
+        """,
+    "IAQ-TH": """
+        0+86/10i
+        UNIT_REGISTER value=0 unit=°C name=temperature datatype=float32
+        UNIT_REGISTER value=6 unit=% name=rel_humid datatype=float32
+        UNIT_REGISTER value=8 unit=°C name=dew_point datatype=float32
+        UNIT_REGISTER value=10 unit=% name=abs_humid datatype=float32
+        UNIT_REGISTER value=26 unit=N/A name=VOC_index datatype=float32
+        UNIT_REGISTER value=28 unit=N/A name=VOC_precision datatype=float32
+        UNIT_REGISTER value=34 unit=ppm name=VOC_CO2_eq datatype=float32
+        UNIT_REGISTER value=42 unit=lux name=ambient_light datatype=float32
+        UNIT_REGISTER value=76 unit=hPa name=atm_pressure datatype=float32
+        UNIT_REGISTER value=84 unit=sec name=uptime datatype=float32
+        """,
+    "IAQ-THC": """
         0+86/10i
         UNIT_REGISTER value=0 unit=°C name=temperature datatype=float32
         UNIT_REGISTER value=6 unit=% name=rel_humid datatype=float32
@@ -122,6 +155,11 @@ BOARDS = {
     "IC-Light1P-1": """
         0+7/1, 1000+25/10
         WD val=2 timeout=1008 nv_sav=1003 reset=1002
+        """,
+    "ID-AiUC8-1": """
+        0+17/1, 1000+18/10
+        AI×8 val=0 mode=1010 modes Voltage/Current
+        WD val=16 timeout=1008 nv_sav=1003 reset=1002
         """,
     "UNIPI11": """
         0+31/1, 1010+15/10
@@ -205,7 +243,11 @@ COUNTS = {
     "0F": {"di": 6, "ro": 5, "ai": 4, "ao": 4, "wd": 1, "register": 52},
     "13": {"di": 4, "ro": 5, "ai": 4, "ao": 4, "wd": 1, "register": 52},
     "EMO-R8": {"ro": 8},
+    "CUSTOM_MODBUS_DEVICE": {"register": 10, "data_point": 2},
     "IAQ": {"data_point": 11},
+    "IAQ-TH": {"data_point": 10},
+    "IAQ-THC": {"data_point": 11},
+    "ID-AiUC8-1": {"ai": 8, "wd": 1},
     "IC-AiUC8-2": {"ai": 8, "wd": 1},
     "IC-DiS2Do2-1": {"di": 2, "ro": 2, "wd": 1},
     "IC-Light1P-1": {"wd": 1},
@@ -274,7 +316,7 @@ def documented_feature(line):
     for key, value in fields.items():
         if key in ("factor", "offset"):
             fields[key] = float(value)
-        elif key not in ("unit", "name", "datatype"):
+        elif key not in ("unit", "name", "datatype", "reg_type"):
             fields[key] = int(value)
     if count:
         fields["count"] = int(count)
@@ -600,6 +642,27 @@ def test_other_spellings_are_taken(built, feature, circuit):
 def test_a_coil_to_save_settings_is_shown_where_evok_shows_it_only(built, spelling):
     assert built(f"{SOUND}  - {{type: NV_SAVE, {spelling}: 5}}\n") == (RELAYS, [])
     assert built(f"{SOUND}  - {{type: NV_SAVE, val_coil: 5}}\n") == (RELAYS | {"nv_save 1"}, [])
+
+
+@pytest.mark.parametrize("count", [16, 17])
+@pytest.mark.parametrize("kind", ["RO", "LED", "DO"])
+def test_more_circuits_than_a_register_has_bits_are_told(built, kind, count):
+    _, told = built(
+        "modbus_register_blocks: [{start_reg: 0, count: 1}]\n"
+        f"modbus_features: [{{type: {kind}, val_reg: 0, val_coil: 0, count: {count}}}]\n"
+    )
+    expected = "warning: made.yaml: modbus_features.0: 17 circuits of one val_reg, which has 16 bits"
+    assert [one.partition(":")[0] for one in told] == ["warning"] * (count - 16)
+    assert all(one.startswith(expected) for one in told)
+
+
+@pytest.mark.parametrize(("frequency", "count"), [(1, 0), (2, 1)])
+def test_a_counter_that_is_read_in_two_blocks_of_different_frequency_is_told(built, frequency, count):
+    _, told = built(
+        f"modbus_register_blocks: [{{start_reg: 0, count: 2}}, {{start_reg: 2, count: 9, frequency: {frequency}}}]\n"
+        "modbus_features: [{type: DI, val_reg: 0, counter_reg: 1, deboun_reg: 3}]\n"
+    )
+    assert len([one for one in told if "registers 1 and 2 is read in blocks of different frequency" in one]) == count
 
 
 def test_the_type_of_a_block_may_be_called_reg_type(built):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from evok_twisted import definitions as d
+from evok_twisted.definitions import Block
 from evok_twisted.model import analog, digital, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.registers import INPUT, keys_of
 from evok_twisted.settings import Problems
+
+#: Bits of a register.
+BITS = 16
 
 _MAKERS: Mapping[type[d.Feature], Callable[[str, int, Any, int], Device]] = {
     d.DigitalInputs: digital.DigitalInput,
@@ -55,7 +59,23 @@ def build(definition: d.Definition, name: str, number: int, problems: Problems) 
             )
         else:
             devices += circuits
+            for doubt in _doubts(feature, definition.blocks):
+                problems.warning(definition.file, path, doubt)
     return devices
+
+
+def _doubts(feature: d.Feature, blocks: Iterable[Block]) -> Iterator[str]:
+    """What can hardly be meant."""
+    if isinstance(feature, d.DigitalInputs | d.DigitalOutputs | d.Relays | d.Leds) and feature.count > BITS:
+        message = f"{feature.count} circuits of one val_reg, which has {BITS} bits: from the {BITS + 1}th on they show"
+        yield f"{message} what those from the 1st on show; a second feature, with a start_index, may be meant"
+    if isinstance(feature, d.DigitalInputs):
+        for low in range(feature.counter_reg, feature.counter_reg + 2 * feature.count, 2):
+            often = [{block.frequency for block in blocks if key in keys_of(block)} for key in (low, low + 1)]
+            if often[0].isdisjoint(often[1]):
+                registers = f"registers {low} and {low + 1}"
+                yield f"the counter in {registers} is read in blocks of different frequency: it may jump"
+                return
 
 
 def _spelt(key: int) -> str:

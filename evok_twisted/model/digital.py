@@ -246,46 +246,113 @@ class Relay(Output):
         return OutputState(("Simple",), self._shown(registers), self.local["pending"])
 
 
+class TimerPwm:
+    """PWM of a timer: a prescaler and a cycle, in which duties count.
+
+    :ivar registers: what it needs to know.
+    :ivar frequencies: what it takes.
+    """
+
+    frequencies = Real(0.012, 1_000_000, "Hz")
+
+    def __init__(self, prescale: int, cycle: int) -> None:
+        self.registers = (prescale, cycle)
+
+    def frequency(self, registers: Registers) -> float:
+        """In Hz."""
+        prescale, cycle = (registers[key] for key in self.registers)
+        return PWM_CLOCK / ((cycle + 1) * (prescale + 1))
+
+    def steps(self, registers: Registers) -> int:
+        """The duty that is all of the time."""
+        return registers[self.registers[1]] + 1
+
+    def choose(self, frequency: float) -> tuple[list[Write], int]:
+        """The writes for a frequency, and the steps then."""
+        prescale, cycle = self.registers
+        divider, steps = pwm_timing(frequency)
+        return [WriteRegister(cycle, steps - 1), WriteRegister(prescale, divider - 1)], steps
+
+
+class SoftwarePwm:
+    """PWM of a board's firmware: duties in percent, and a frequency by its number.
+
+    0 is 1000 Hz, 1 is 100 Hz, 2 is 1000 / (1 + custom) Hz. Attributes are those of ``TimerPwm``.
+    """
+
+    frequencies = Real(0.016, 1000, "Hz")
+
+    def __init__(self, preset: int, custom: int) -> None:
+        self.registers = (preset, custom)
+
+    def frequency(self, registers: Registers) -> float:
+        """In Hz."""
+        preset, custom = (registers[key] for key in self.registers)
+        return {0: 1000.0, 1: 100.0}.get(preset, 1000 / (1 + custom))
+
+    def steps(self, registers: Registers) -> int:
+        """The duty that is all of the time."""
+        return 100
+
+    def choose(self, frequency: float) -> tuple[list[Write], int]:
+        """The writes for a frequency, and the steps then."""
+        preset, custom = self.registers
+        divider = round(1000 / frequency)
+        if divider in (1, 10):
+            return [WriteRegister(preset, 0 if divider == 1 else 1)], 100
+        return [WriteRegister(custom, divider - 1), WriteRegister(preset, 2)], 100
+
+
+def _pwm_of(feature: DigitalOutputs) -> TimerPwm | SoftwarePwm | None:
+    if feature.pwm_reg is None or (feature.modes is not None and "PWM" not in feature.modes):
+        return None
+    if feature.pwm_ps_reg is not None and feature.pwm_c_reg is not None:
+        return TimerPwm(feature.pwm_ps_reg, feature.pwm_c_reg)
+    if feature.pwm_preset_reg is not None and feature.pwm_cpres_reg is not None:
+        return SoftwarePwm(feature.pwm_preset_reg, feature.pwm_cpres_reg)
+    return None
+
+
 class DigitalOutput(Output):
     """A transistor output, with PWM where the board has the registers for it.
 
-    The cycle and the prescaler are the board's: a new frequency holds for all its outputs.
+    The frequency is the board's: a new one holds for all its outputs.
     """
 
     kind = "do"
     shows = OutputState
 
     def __init__(self, name: str, number: int, feature: DigitalOutputs, n: int) -> None:
-        duty, prescale, cycle = feature.pwm_reg, feature.pwm_ps_reg, feature.pwm_c_reg
-        self._pwm: tuple[int, int, int] | None = None
+        self._pwm = _pwm_of(feature)
+        self._duty = 0
         self._others: tuple[int, ...] = ()
-        has_pwm = feature.modes is None or "PWM" in feature.modes
-        if has_pwm and duty is not None and prescale is not None and cycle is not None:
-            self._pwm = (duty + n, prescale, cycle)
-            self._others = tuple(duty + other for other in range(feature.count) if other != n)
-            super().__init__(
-                name,
-                number,
-                feature,
-                n,
-                OutputState(("Simple", "PWM"), pwm_freq=None, pwm_duty=None),
-                frozenset({*self._pwm, *self._others}),
-                {"pwm_freq": Real(0.012, 1_000_000, "Hz"), "pwm_duty": Real(0, 100, "%")},
-            )
-        else:
+        if self._pwm is None or feature.pwm_reg is None:
             super().__init__(name, number, feature, n, OutputState())
+            return
+        first = feature.pwm_reg
+        self._duty = first + n
+        self._others = tuple(first + other for other in range(feature.count) if other != n)
+        super().__init__(
+            name,
+            number,
+            feature,
+            n,
+            OutputState(("Simple", "PWM"), pwm_freq=None, pwm_duty=None),
+            frozenset({self._duty, *self._pwm.registers, *self._others}),
+            {"pwm_freq": self._pwm.frequencies, "pwm_duty": Real(0, 100, "%")},
+        )
 
     def decode(self, registers: Registers) -> OutputState:
         if self._pwm is None:
             return OutputState(("Simple",), self._shown(registers), self.local["pending"])
-        duty, prescale, cycle = (registers[key] for key in self._pwm)
+        duty = registers[self._duty]
         return OutputState(
             ("Simple", "PWM"),
             self._shown(registers),
             self.local["pending"],
             "PWM" if duty else "Simple",
-            PWM_CLOCK / ((cycle + 1) * (prescale + 1)),
-            round(duty / (cycle + 1) * 100, 1) if duty else 0,
+            self._pwm.frequency(registers),
+            round(duty / self._pwm.steps(registers) * 100, 1) if duty else 0,
         )
 
     def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
@@ -298,37 +365,34 @@ class DigitalOutput(Output):
         if percent and (value or pulse):
             what = "timeout" if pulse else "value 1"
             raise Conflict(f"{self}: {what} contradicts pwm_duty {percent:g}: an output is switched or in PWM")
-        duty, prescale, cycle = self._pwm
-        steps = registers[cycle] + 1
+        steps = before = self._pwm.steps(registers)
         writes: list[Write] = []
         if "pwm_freq" in wanted:
-            before = steps
-            divider, steps = pwm_timing(wanted["pwm_freq"])
-            writes += [WriteRegister(cycle, steps - 1), WriteRegister(prescale, divider - 1)]
+            chosen, steps = self._pwm.choose(wanted["pwm_freq"])
+            writes += chosen
             keeps_its_duty = value is None and percent is None
-            for other in (*self._others, duty) if keeps_its_duty else self._others:
-                if registers[other]:
+            for other in (*self._others, self._duty) if keeps_its_duty else self._others:
+                if registers[other] and steps != before:
                     scaled = round(steps * registers[other] / before)
                     writes.append(WriteRegister(other, min(max(scaled, 1), 0xFFFF)))
         if percent or (percent is not None and value is None):
             if self._shown(registers):
                 writes.append(self._switch(0))
-            writes.append(WriteRegister(duty, min(round(steps * percent / 100), 0xFFFF)))
+            writes.append(WriteRegister(self._duty, min(round(steps * percent / 100), 0xFFFF)))
         elif value is not None:
             writes.append(self._switch(value))
-            if registers[duty]:
-                writes.append(WriteRegister(duty, 0))
+            if registers[self._duty]:
+                writes.append(WriteRegister(self._duty, 0))
         return Plan(tuple(writes), pulse=pulse)
 
     def _check_mode(self, wanted: Mapping[str, Any], registers: Registers) -> None:
         """A mode is not chosen, but follows from the duty; it may be named where it is what it is, or will be."""
-        assert self._pwm is not None
         if "pwm_duty" in wanted:
             coming = "PWM" if wanted["pwm_duty"] else "Simple"
         elif "value" in wanted:
             coming = "Simple"
         else:
-            coming = "PWM" if registers[self._pwm[0]] else "Simple"
+            coming = "PWM" if registers[self._duty] else "Simple"
         mode = wanted.get("mode", coming)
         if mode != coming:
             how = "pwm_duty, from 0 to 100, begins it" if mode == "PWM" else "value, or pwm_duty 0, ends PWM"

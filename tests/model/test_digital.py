@@ -509,3 +509,52 @@ def test_the_limits_of_pwm_are_within(main, given):
 def test_a_pwm_that_cannot_be_made_is_refused(main, given):
     with pytest.raises(BadValue):
         main.plan("do 1_01", **given)
+
+
+# PWM by software: the frequency by its number, duties in percent
+
+
+@pytest.fixture
+def soft(board):
+    """Two outputs: duties in 10 and 11, preset in 12, custom prescaler in 13."""
+    feature = DigitalOutputs(val_reg=0, val_coil=5, pwm_reg=10, pwm_preset_reg=12, pwm_cpres_reg=13, count=2)
+    made = board(feature)
+    made.fill([0] * made.size)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("preset", "custom", "frequency"),
+    [(0, 7, 1000), (1, 7, 100), (2, 0, 1000), (2, 1, 500), (2, 999, 1), (2, 65535, 1000 / 65536)],
+)
+def test_a_frequency_has_a_number_or_a_prescaler_of_its_own(soft, preset, custom, frequency):
+    soft.registers.write_through(12, (preset, custom))
+    assert soft.state("do 1_01").pwm_freq == frequency
+
+
+@pytest.mark.parametrize(
+    ("frequency", "writes"),
+    [
+        (1000, [WriteRegister(12, 0)]),
+        ("100", [WriteRegister(12, 1)]),
+        (500, [WriteRegister(13, 1), WriteRegister(12, 2)]),
+        (1, [WriteRegister(13, 999), WriteRegister(12, 2)]),
+        (0.016, [WriteRegister(13, 62499), WriteRegister(12, 2)]),
+    ],
+)
+def test_the_nearest_frequency_that_there_is_is_chosen(soft, frequency, writes):
+    assert soft.writes("do 1_01", pwm_freq=frequency) == writes
+
+
+def test_duties_are_in_percent_whatever_the_frequency(soft):
+    soft.registers.write_through(10, (25, 50))
+    assert [soft.state(f"do 1_0{n}").pwm_duty for n in (1, 2)] == [25, 50]
+    assert soft.state("do 1_01").mode == "PWM"
+    assert soft.writes("do 1_02", pwm_duty=75, pwm_freq=100) == [WriteRegister(12, 1), WriteRegister(11, 75)]
+    assert soft.writes("do 1_02", value=1) == [WriteCoil(6, 1, (0, 1)), WriteRegister(11, 0)]
+
+
+@pytest.mark.parametrize("frequency", [0.01, 1001, 48_000_000])
+def test_a_frequency_that_there_is_not_is_a_bad_value(soft, frequency):
+    with pytest.raises(BadValue, match="pwm_freq: got .*, expected a number from 0.016 to 1000 Hz"):
+        soft.plan("do 1_01", pwm_freq=frequency)
