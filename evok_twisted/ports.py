@@ -93,6 +93,9 @@ class Port(Service):
         self._factory = factory
         self._what = what
         self._port: IListeningPort | None = None
+        self._listen: Deferred[None] | None = None
+        self._starting = False
+        self._why = ""
 
     def privilegedStartService(self) -> None:
         """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
@@ -100,11 +103,18 @@ class Port(Service):
         :raises SystemExit: the port cannot be had; a service that nobody can reach would only seem to run.
         """
         super().privilegedStartService()
-        failures: list[Failure] = []
-        self._endpoint.listen(self._factory).addCallback(self._listening).addErrback(failures.append)
-        if failures:
-            self._log.critical("{why}", why=failures[0].getErrorMessage())
+        self._starting = True
+        self._listen = self._endpoint.listen(self._factory).addCallbacks(self._listening, self._failed)
+        self._starting = False
+        if self._why:
             raise SystemExit(1)
+
+    def _failed(self, failure: Failure) -> None:
+        self._why = failure.getErrorMessage()
+        if self._starting:
+            self._log.critical("{why}", why=self._why)
+        elif self.running:
+            self._log.critical("{what} cannot be listened on: {why}", what=self._what.format(where="?"), why=self._why)
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
@@ -114,6 +124,8 @@ class Port(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        if self._listen is not None:
+            self._listen.cancel()  # some take their time
         port, self._port = self._port, None
         return Deferred.fromCoroutine(_close(port))
 

@@ -28,6 +28,8 @@ from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.core.onewire import SensorScanner
+from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
@@ -125,17 +127,18 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     unit.aliases.load()
-    clients = _clients(unit, options["dialect"], reactor)
+    clients = _clients(unit, options["dialect"], reactor) if unit.config.apis.websocket.enabled else None
     service = EvokService(unit, clients)
     hosts = [socket.gethostname(), *(name for _, endpoint in endpoints for name in certified(endpoint))]
     site = _site(unit, clients, options["dialect"], hosts, reactor)
     for scheme, endpoint in endpoints:
-        Port(endpoint, site, scheme + "://{where}/ws").setServiceParent(service)
+        url = f"{scheme}://{{where}}/ws" if clients is not None else f"{scheme.replace('ws', 'http')}://{{where}}/"
+        Port(endpoint, site, url).setServiceParent(service)
     if webhooks is not None:
         webhooks.setServiceParent(service)
-    Systemd(lambda: unit.health.status, lambda: not any(one.stuck for one in unit.scanners), reactor).setServiceParent(
-        service
-    )
+    scanners: list[Scanner | SensorScanner] = [*unit.scanners, *unit.sensor_scanners]
+    watchdog = Systemd(lambda: unit.health.status, lambda: not any(one.stuck for one in scanners), reactor)
+    watchdog.setServiceParent(service)
     reactor.callWhenRunning(_take_signals, reactor)
     if simulation is not None:
         simulation.setServiceParent(service)
@@ -191,10 +194,10 @@ def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
     return factory
 
 
-def _site(unit: Unit, clients: ConnectionFactory, dialect: Any, hosts: Sequence[str], reactor: Any) -> ApiSite:
+def _site(unit: Unit, clients: ConnectionFactory | None, dialect: Any, hosts: Sequence[str], reactor: Any) -> ApiSite:
     apis = unit.config.apis
     children = resources(unit.registry, unit.commands, unit.health, dialect or apis.dialect)
-    if apis.websocket.enabled:
+    if clients is not None:
         children[b"ws"] = UpgradeResource(clients)
     origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, *hosts))
     if origins.everybody:
@@ -229,7 +232,7 @@ def _webhooks(unit: Unit, options: Options, reactor: Any, problems: Problems) ->
 class EvokService(MultiService):
     """The running service: ports for clients, buses, scanners."""
 
-    def __init__(self, unit: Unit, clients: ConnectionFactory) -> None:
+    def __init__(self, unit: Unit, clients: ConnectionFactory | None) -> None:
         super().__init__()
         self._unit = unit
         self._clients = clients
@@ -265,7 +268,8 @@ class EvokService(MultiService):
         ends.addErrback(self._tell_unfinished)
         await ends
         await self._unit.aliases.stop()
-        await self._clients.stop()
+        if self._clients is not None:
+            await self._clients.stop()
         for scanner in self._unit.scanners:
             scanner.stop()
         for sensors in self._unit.sensor_scanners:

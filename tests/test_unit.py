@@ -149,3 +149,8 @@ async def test_a_stop_in_the_middle_of_a_reset_leaves_the_power_on(together):
 @pytest_twisted.ensureDeferred
 async def test_a_sensor_is_found_by_each_of_its_names(together, name):
     assert together.unit.registry.find(name, "2895DCD509000035", "classic").state.type == "DS18B20"
+
+
+def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
+    unit = Unit(cfg.Config(buses=(cfg.Bus("OWFS", cfg.OneWireSettings(max_waiting=3), ()),)), reactor, Problems())
+    assert unit.sensor_writers[0]._limit == 3

@@ -92,6 +92,8 @@ class SensorScanner:
     conversion = 0.8
     #: thermometers that are converted one by one; more, and it is done at once
     few = 2
+    #: seconds that a turn may last, or be late: a scan of many sensors on a slow bus, with every answer at its limit
+    longest_turn = 120.0
 
     def __init__(
         self,
@@ -116,6 +118,8 @@ class SensorScanner:
         self._busy = False
         self._running = False
         self._alarm: IDelayedCall | None = None
+        #: when something is to happen next: the turn that goes on, or the next
+        self._expected = NEVER
         server.watch(self._server_turned)
 
     def start(self) -> None:
@@ -128,6 +132,11 @@ class SensorScanner:
         self._running = False
         self._jobs.clear()
         self._sleep(NEVER)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a turn lasts for longer than any can, or was due and did not begin: that would be a bug."""
+        return self._running and self._clock.seconds() > self._expected + self.longest_turn
 
     def submit(self, job: Job) -> None:
         """Do ``job`` next, after those that were submitted before."""
@@ -182,6 +191,7 @@ class SensorScanner:
             self._sleep(due if self.server.online else NEVER)
             return
         self._busy = True
+        self._expected = self._clock.seconds()
         Deferred.fromCoroutine(job()).addErrback(self._bug).addBoth(self._done)
 
     def _pick(self) -> Job | None:
@@ -209,6 +219,7 @@ class SensorScanner:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
+        self._expected = until
         if until < NEVER:
             self._alarm = self._clock.callLater(max(0.0, until - self._clock.seconds()), self._next)
 

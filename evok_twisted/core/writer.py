@@ -107,10 +107,13 @@ class SlaveWriter:
                 raise Offline(f"{device!r}: {self._slave!r} is offline")
 
     def _plan(self, device: Device, parameters: Mapping[str, Any]) -> Plan:
+        registers = self._slave.registers
         try:
-            return device.plan(parameters, self._slave.registers)
-        except KeyError:
-            raise Offline(f"{device!r}: its registers were not read yet") from None
+            return device.plan(parameters, registers)
+        except KeyError as error:
+            if any(key in device.needs and key not in registers for key in error.args):
+                raise Offline(f"{device!r}: its registers were not read yet") from None
+            raise  # a bug
 
     def submit_all(self, sets: Sequence[Assignment]) -> list[Deferred[None]]:
         """Do each ``set`` in its turn; it must begin within the bus's ``write_timeout``.

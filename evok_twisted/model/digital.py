@@ -50,6 +50,7 @@ class DigitalInput(Device):
         self._counter = feature.counter_reg + 2 * n
         self._debounce = feature.deboun_reg + n
         self._switch: tuple[int, int, int] | None = None
+        self._ds_modes: tuple[str, ...] = ()
         needs = {self._value, self._counter, self._counter + 1, self._debounce}
         parameters = {
             "debounce": Whole(0, 65535, "ms"),
@@ -63,7 +64,8 @@ class DigitalInput(Device):
             self._switch = (direct, polar, toggle)
             needs |= {direct, polar, toggle}
             modes = ("Simple", "DirectSwitch")
-            parameters["ds_mode"] = Choice(DS_MODES)
+            self._ds_modes = feature.ds_modes or DS_MODES
+            parameters["ds_mode"] = Choice(self._ds_modes)
         parameters["mode"] = Choice(modes)
         super().__init__(
             numbered(name, n + 1 + feature.start_index),
@@ -82,7 +84,7 @@ class DigitalInput(Device):
         ds_mode: str | UnsetType = UNSET
         ds_modes: tuple[str, ...] | UnsetType = UNSET
         if self._switch and registers[self._switch[0]] & self._mask:
-            mode, ds_modes = "DirectSwitch", DS_MODES
+            mode, ds_modes = "DirectSwitch", self._ds_modes
             _, polar, toggle = self._switch
             if registers[polar] & self._mask:
                 ds_mode = "Inverted"

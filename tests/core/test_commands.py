@@ -583,3 +583,10 @@ def test_a_reset_that_waits_is_not_replaced(rig):
 def test_an_alias_cannot_hide_a_circuit_with_or_without_its_prefix(rig, alias):
     done = rig.set("relay", "1_01", alias=alias)
     assert type(result(done)) is Conflict
+
+
+def test_a_bug_in_a_plan_is_not_taken_for_a_board_that_is_offline(rig):
+    device = rig.device("relay", "1_01")
+    device.plan = lambda *_: {}["bug"]
+    with pytest.raises(KeyError, match="bug"):
+        rig.writer.check(device, {"value": 1})

@@ -365,3 +365,22 @@ def test_nothing_is_asked_after_the_stop(clock):
     rig.advance(100)
     assert rig.server.log == []
     assert clock.getDelayedCalls() == []
+
+
+def test_a_turn_that_never_ends_is_seen_and_waiting_for_the_next_is_none(clock):
+    rig = OneWireRig(clock, {BOILER: thermometer()}, interval=3600, scan_interval=0).start()
+    rig.advance(1000, step=10)
+    assert not rig.scanner.stuck
+    rig.server.answering = False
+    rig.advance(3600, step=10)
+    assert rig.scanner.stuck
+    rig.server.answer()
+    rig.settle()
+    assert not rig.scanner.stuck
+
+
+def test_a_bus_whose_owserver_is_away_is_not_stuck(clock):
+    rig = OneWireRig(clock, {BOILER: thermometer()}).start()
+    rig.server.turn(False)
+    rig.advance(1000, step=10)
+    assert not rig.scanner.stuck

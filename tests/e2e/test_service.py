@@ -386,3 +386,13 @@ def test_a_log_file_that_cannot_be_written_is_a_warning(twistd, config):
     service = twistd("evok", "--config", config, "--port", "0")
     service.wait_for(r"logging.file: got '/nowhere/evok.log', which cannot be written: No such file")
     service.wait_for("listening")
+
+
+def test_without_websocket_there_is_http_and_no_websocket(twistd, config):
+    text = (config / "config.yaml").read_text().replace("apis:\n", "apis:\n  websocket: {enabled: false}\n")
+    (config / "config.yaml").write_text(text)
+    service = twistd("evok", "--config", config, "--port", "0")
+    url = service.wait_for(r"listening: (http://127.0.0.1:\d+/)")[1]
+    assert requests.get(f"{url}version", timeout=5).status_code == 200
+    assert requests.get(f"{url}ws", timeout=5).status_code == 404
+    assert service.stop() == 0

@@ -558,3 +558,12 @@ def test_duties_are_in_percent_whatever_the_frequency(soft):
 def test_a_frequency_that_there_is_not_is_a_bad_value(soft, frequency):
     with pytest.raises(BadValue, match="pwm_freq: got .*, expected a number from 0.016 to 1000 Hz"):
         soft.plan("do 1_01", pwm_freq=frequency)
+
+
+def test_the_modes_of_a_direct_switch_are_those_of_the_definition(board):
+    registers = {"val_reg": 0, "counter_reg": 1, "deboun_reg": 3, "direct_reg": 4, "polar_reg": 5, "toggle_reg": 6}
+    made = board(DigitalInputs(**registers, ds_modes=("Simple", "Toggle")))
+    made.put({4: 1})
+    assert made.state("di 1_01").ds_modes == ("Simple", "Toggle")
+    with pytest.raises(BadValue, match="expected one of Simple, Toggle"):
+        made.plan("di 1_01", ds_mode="Inverted")
