@@ -83,6 +83,7 @@ class Bulk(Front):
     paths = {
         "": {
             b"POST": Operation(
+                "post",
                 "Set and query many circuits; the whole request is checked before anything is written",
                 schema_of("BulkAnswer"),
                 schema_of("BulkRequest"),

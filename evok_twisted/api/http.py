@@ -78,6 +78,7 @@ def path_of(request: Request) -> list[str]:
 class Operation(NamedTuple):
     """What a method does at a path, for people and for programs.
 
+    :ivar name: what generated clients call it, behind the first part of the path.
     :ivar answer: the JSON Schema of the answer; of an answer that is text, None.
     :ivar takes: the JSON Schema of what is POSTed.
     :ivar errors: what may be wrong besides what may be wrong with every request.
@@ -85,6 +86,7 @@ class Operation(NamedTuple):
     :ivar also: other statuses of a success, each with what it means.
     """
 
+    name: str
     summary: str
     answer: Mapping[str, Any] | None
     takes: Mapping[str, Any] | None = None

@@ -33,14 +33,18 @@ _READ = (UnknownDevice, UnknownCircuit, BadValue)
 _STATES = {"type": "array", "items": schema_of("State")}
 _SOME = {"type": "object", "minProperties": 1}
 
-_LIST_ALL = Operation("The states of all circuits", _STATES, errors=(BadValue,))
-_LIST_KIND = Operation("The states of all circuits of a kind", _STATES, errors=_READ)
+_LIST_ALL = Operation("list_all", "The states of all circuits", _STATES, errors=(BadValue,))
+_LIST_KIND = Operation("list_kind", "The states of all circuits of a kind", _STATES, errors=_READ)
 _LIST_PROPERTY = Operation(
-    "One property of all circuits of a kind", {"type": "array", "items": _SOME}, errors=(*_READ, UnknownProperty)
+    "list_property",
+    "One property of all circuits of a kind; those that have none are left out",
+    {"type": "array", "items": _SOME},
+    errors=(*_READ, UnknownProperty),
 )
-_GET = Operation("The state of a circuit", schema_of("State"), errors=_READ)
-_GET_PROPERTY = Operation("One property of a circuit", _SOME, errors=(*_READ, UnknownProperty))
+_GET = Operation("get", "The state of a circuit", schema_of("State"), errors=_READ)
+_GET_PROPERTY = Operation("get_property", "One property of a circuit", _SOME, errors=(*_READ, UnknownProperty))
 _SET = Operation(
+    "set",
     "Set a circuit; answered after the hardware has acknowledged it, with the new state",
     schema_of("Success"),
     schema_of("Parameters"),

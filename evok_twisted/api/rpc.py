@@ -106,6 +106,7 @@ class Rpc(Front):
     paths = {
         "": {
             b"POST": Operation(
+                "call",
                 "JSON-RPC 2.0, single or in a batch",
                 schema_of("RpcAnswer"),
                 schema_of("RpcRequest"),

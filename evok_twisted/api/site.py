@@ -30,7 +30,7 @@ class Root(JsonResource):
     """``/``: says what is here."""
 
     isLeaf = False
-    paths = {"": {b"GET": Operation("What is here", {"type": "object"})}}
+    paths = {"": {b"GET": Operation("get", "What is here", {"type": "object"})}}
 
     def __init__(self, children: Mapping[bytes, IResource]) -> None:
         super().__init__()
@@ -52,6 +52,7 @@ class HealthResource(JsonResource):
     paths = {
         "": {
             b"GET": Operation(
+                "get",
                 "How the service is: each bus, each board, and what is wrong",
                 schema_of("Report"),
                 also={503: "Something does not work: reasons says what"},
@@ -89,7 +90,7 @@ def resources(registry: Registry, commands: Commands, health: Health, dialect: D
 class Version(JsonResource):
     """``/version``: ``v`` and our version, as text."""
 
-    paths = {"": {b"GET": Operation("The version, as text", None)}}
+    paths = {"": {b"GET": Operation("get", "The version, as text", None)}}
 
     def get(self, request: Request) -> bytes:
         version = b"v" + our_version().encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from fakes import DEFINITIONS, Rig
@@ -15,7 +16,7 @@ from evok_twisted.api.dialects import FIELDS, fragment, state_object
 from evok_twisted.api.http import JsonResource
 from evok_twisted.api.site import resources
 from evok_twisted.model.aliases import AliasTable, Target
-from evok_twisted.model.kinds import DIALECTS
+from evok_twisted.model.kinds import DIALECTS, KINDS
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState
 
 MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))
@@ -76,9 +77,9 @@ def test_what_no_board_has_is_as_described_too(document, dialect):
 
 
 def test_every_class_of_devices_is_described(document):
-    shown = {state["title"].partition(",")[0] for state in document["components"]["schemas"]["State"]["anyOf"]}
-    assert {"input", "di", "relay", "ro", "do", "ai", "run", "data_point", "unit_register"} <= shown
-    assert all(device.shows.__name__ in document["components"]["schemas"] for device in FIELDS)
+    shown = document["components"]["schemas"]["State"]["discriminator"]["mapping"]
+    assert shown.keys() == {KINDS[device.kind].dev(dialect) for device in FIELDS for dialect in DIALECTS}
+    assert [one["$ref"] for one in document["components"]["schemas"]["State"]["oneOf"]] == list(shown.values())
 
 
 @pytest.mark.parametrize(
@@ -103,16 +104,61 @@ def test_parameters_are_those_of_the_circuits_that_are_there(document):
 def test_errors_are_described_with_their_status(document):
     responses = document["paths"]["/rest/{dev}/{circuit}"]["post"]["responses"]
     described = {
-        status: list(answer["content"]["application/json"]["schema"]["properties"]["errors"]["properties"])
+        status: re.findall(r"schemas/(\w+)", json.dumps(answer["content"]["application/json"]["schema"]))
         for status, answer in responses.items()
         if int(status) >= 400
     }
-    assert described["404"] == ["UnknownDevice", "UnknownCircuit"]
-    assert described["409"] == ["Conflict", "Superseded"]
-    assert described["502"] == ["Offline", "Refused", "BadAnswer"]
+    assert described["404"] == ["UnknownDeviceError", "UnknownCircuitError"]
+    assert described["409"] == ["ConflictError", "SupersededError"]
+    assert described["502"] == ["OfflineError", "RefusedError", "BadAnswerError"]
+    error = {"success": False, "errors": {"Offline": "bus TCP is offline"}, "sent": False}
+    assert wrong(document, "OfflineError", error) == []
+    assert wrong(document, "RefusedError", error)
     assert described.keys() == {"400", "403", "404", "405", "409", "413", "500", "502", "503", "504"}
 
 
 def test_circuits_of_the_unit_are_given_as_examples(document):
     (_, circuit, _) = document["paths"]["/rest/{dev}/{circuit}"]["parameters"]
     assert "1_01" in circuit["schema"]["examples"]
+
+
+def operations(document):
+    return [
+        operation
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method in ("get", "post", "options")
+    ]
+
+
+def test_every_operation_has_a_name_of_its_own_and_a_heading(document):
+    names = [operation["operationId"] for operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"rest_set", "json_get", "bulk_post", "rpc_call", "health_get", "version_get"} <= set(names)
+    headings = {tag["name"] for tag in document["tags"]}
+    assert {tag for operation in operations(document) for tag in operation["tags"]} == headings
+
+
+def test_every_schema_is_referred_to_and_every_reference_is_to_one(document):
+    text = json.dumps(document)
+    schemas = document["components"]["schemas"]
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) == schemas.keys()
+
+
+def test_every_schema_parameter_and_error_is_explained(document):
+    schemas = document["components"]["schemas"]
+    lists = {name for name, of in schemas.items() if "anyOf" in of}
+    assert [name for name, of in schemas.items() if not of.get("description") and name not in lists] == []
+    parameters = [one for path in document["paths"].values() for one in path.get("parameters", ())]
+    assert all(one["description"] for one in parameters)
+    assert "``" not in json.dumps(document)
+
+
+def test_what_is_assigned_in_bulk_is_typed(document):
+    schemas = document["components"]["schemas"]
+    for name in ("IndividualAssignment", "GroupAssignment"):
+        assert schemas[name]["properties"]["assigned_values"] == {"$ref": "#/components/schemas/Parameters"}
+
+
+def test_where_the_service_is_is_said(document):
+    assert document["servers"][0]["url"] == "/"
