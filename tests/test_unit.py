@@ -154,3 +154,29 @@ async def test_a_sensor_is_found_by_each_of_its_names(together, name):
 def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
     unit = Unit(cfg.Config(buses=(cfg.Bus("OWFS", cfg.OneWireSettings(max_waiting=3), ()),)), reactor, Problems())
     assert unit.sensor_writers[0]._limit == 3
+
+
+def infos_of(*models, bus_info=None):
+    definition = load_definition(DEFINITIONS / "00.yaml", Problems())
+    boards = tuple(
+        cfg.Board(f"b{n}", n, cfg.DeviceSettings(slave_id=n, model=model), definition)
+        for n, model in enumerate(models, 1)
+    )
+    bus = cfg.Bus("TCP", cfg.ModbusTcpSettings(device_info=bus_info), boards)
+    unit = Unit(cfg.Config(buses=(bus,)), reactor, Problems())
+    return [
+        (one.state.family, one.state.model, one.circuit_in("classic")) for one in unit.registry.of_kind("device_info")
+    ]
+
+
+def test_boards_of_which_nothing_is_said_have_what_evok_makes_of_them():
+    assert infos_of("xS51", "xG18") == [
+        ("Extension", "xS51", "Extension_xS51_0"),
+        ("Extension", "xG18", "Extension_xG18_0"),
+    ]
+    assert infos_of("IAQ") == [("unknown", "IAQ", "unknown_IAQ_0")]
+
+
+def test_of_boards_in_a_unit_the_unit_tells():
+    neuron = cfg.DeviceInfoSettings(family="Neuron", model="L203", sn=5, board_count=2)
+    assert infos_of("00", "13", bus_info=neuron) == [("Neuron", "L203", "Neuron_L203_5")]

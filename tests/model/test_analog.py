@@ -365,3 +365,25 @@ def test_without_a_range_a_main_output_takes_any_value(bare, now):
 def test_a_main_output_has_only_the_modes_that_the_definition_names(bare):
     with pytest.raises(BadValue, match="expected one of Voltage$"):
         bare.plan("ao 1_01", mode="Current")
+
+
+# Definitions of Evok 3.0.6 name no modes for some outputs
+
+
+def test_an_output_without_modes_has_that_which_evok_gives_it(board):
+    made = board(AnalogOutputs(val_reg=2))
+    made.put({2: 2000})
+    state = made.state("ao 1_01")
+    assert (state.mode, state.unit, state.range, state.value) == ("Voltage", "V", (0, 10), 5.0)
+    assert made.writes("ao 1_01", value=99) == [WriteRegister(2, 4095)]
+
+
+def test_the_main_output_without_modes_has_those_which_evok_gives_it(board):
+    made = board(BrainAnalogOutput(val_reg=10, mode_reg=12, res_val_reg=14))
+    assert list(made.state("ao 1_01").modes) == ["Voltage", "Current", "Resistance"]
+    assert (made.state("ao 1_01").mode, made.state("ao 1_01").unit) == ("Voltage", "V")
+    assert made.set("ao 1_01", value=99).value == 10
+    assert made.set("ao 1_01", value=-1).value == 0
+    state = made.set("ao 1_01", mode="Current", value=99)
+    assert (state.mode, state.value, state.unit) == ("Current", 20, "mA")
+    assert made.set("ao 1_01", mode="Resistance").mode == "Resistance"
