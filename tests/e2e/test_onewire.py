@@ -195,4 +195,4 @@ def test_an_owserver_that_is_not_there_is_one_line(twistd, tmp_path):
     ws.close()
     assert evok.stop() == 0
     assert [line for line in evok.lines if "Traceback" in line] == []
-    assert len([line for line in evok.lines if "owserver" in line]) == 1
+    assert len([line for line in evok.lines if "the owserver of bus" in line]) == 1
