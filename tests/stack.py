@@ -58,11 +58,14 @@ class Stack(Running):
         self.board = SimulatedBoard(definition)
         self.factory = SimulatorFactory({1: self.board})
         self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
-        settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=self.port.getHost().port)
-        board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model=model), definition)
-        self.unit = Unit(
-            cfg.Config(apis=cfg.Apis(alias_file=""), buses=(cfg.Bus("TEST", settings, (board,)),)), reactor, Problems()
-        )
+        self.configured = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model=model), definition)
+        self.use(self.port.getHost().port)
+
+    def use(self, port):
+        """Look for the board at a port."""
+        settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=port)
+        bus = cfg.Bus("TEST", settings, (self.configured,))
+        self.unit = Unit(cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus,)), reactor, Problems())
         self.changes = []
         self.unit.events.subscribe(self.changes.append)
 
