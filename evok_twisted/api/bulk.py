@@ -110,7 +110,8 @@ class Bulk(Front):
             _bound(len(sets) + len(devices))
             groups.append(len(devices))
             places += [f"group_assignments[{n}]"] * len(devices)
-            sets += [Assignment(device, settable(device, group.assigned_values, dialect)) for device in devices]
+            async for device in sliced(devices, clock):
+                sets.append(Assignment(device, settable(device, group.assigned_values, dialect)))
         queries: list[list[Device]] = []
         meant = len(sets)
         async for n, query in sliced(enumerate(asked.group_queries), clock):

@@ -141,8 +141,10 @@ def settable(device: Device, parameters: Mapping[str, Any], dialect: Dialect) ->
 
     :returns: ``UNCHANGED`` where nothing is left.
     """
-    shown = state_object(device, dialect)
     known = {*device.parameters, "alias"}
+    if parameters.keys() <= known:
+        return parameters
+    shown = state_object(device, dialect)
     read_only = shown.keys() - known - IDENTITY
     fields = shown.keys() - IDENTITY - {"alias"}
     whole = bool(read_only) and len(fields) > 2 and fields <= parameters.keys()

@@ -141,7 +141,7 @@ def _parameters(body: bytes, content_type: bytes) -> dict[str, Any]:
 
 
 def _multipart(body: bytes, content_type: bytes) -> dict[str, Any]:
-    if body.count(b"\nContent-Disposition:") > MOST_FIELDS or len(body) > LARGEST_FORM:
+    if body.count(b"\n--") > MOST_FIELDS or len(body) > LARGEST_FORM:
         raise BadRequest(f"the form is too large, expected at most {MOST_FIELDS} fields in {LARGEST_FORM} bytes")
     message = message_from_bytes(b"Content-Type: %b\r\n\r\n%b" % (content_type, body), policy=HTTP)
     fields: dict[str, Any] = {}

@@ -212,7 +212,9 @@ def test_only_post_is_taken(client):
     ],
 )
 def test_a_request_that_would_keep_the_service_busy_is_refused(client, boards, many):
-    assert client.post("/bulk", many).error == (400, "BadRequest")
+    client.send("POST", "/bulk", json.dumps(many).encode())
+    boards.clock.pump([0] * 20)
+    assert client.received.error == (400, "BadRequest")
     assert written(boards) == []
 
 
