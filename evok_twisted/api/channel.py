@@ -23,8 +23,9 @@ HEADERS_TIME = 10.0
 BODY_TIME = 30.0
 #: HTTP's status for a request that may well be taken at another time.
 BUSY = 503
-#: Seconds that a client whose request was refused has to take the answer.
+#: Seconds that a client whose request was refused has to take the answer; and where there are too many of them.
 LINGER = 1.0
+BRIEFLY = 0.25
 #: Bytes that are parsed in one turn of the reactor, so that what is expensive to parse holds up nobody for long.
 SLICE = 4096
 #: Bytes of a body that there is always room for: whatever others do, a set can be sent.
@@ -217,12 +218,19 @@ class Channel(HTTPChannel):
         if self.successor is not None:
             self._hand_over(self.successor)
         elif self.refused:
-            self._unparsed = b""
+            self._forget()
         elif self._unparsed:
             self._networkProducer.pauseProducing()
             if not self._handlingRequest:
                 self._go_on_later()
         self._watch_deadline()
+
+    def _forget(self) -> None:
+        """Keep nothing of a request that was refused: the connection may linger."""
+        self._unparsed = b""
+        requests, self.requests = self.requests, []
+        for request in requests:
+            request.connectionLost(Failure(connectionDone.value))
 
     def setLineMode(self, extra: bytes = b"") -> None:
         self.line_mode = 1
@@ -294,6 +302,7 @@ class Channel(HTTPChannel):
         what = "headers were" if self.line_mode else "body was"
         seconds = HEADERS_TIME if self.line_mode else BODY_TIME
         self.refuse(408, b"Request Timeout", "TooSlow", f"the request's {what} not complete in {seconds:g} s")
+        self._forget()
 
     def lineReceived(self, line: bytes) -> None:
         if line.endswith(b"\n") and self.requests and self._command == b"GET" and _WEBSOCKET.match(self._path):
@@ -323,7 +332,7 @@ class Channel(HTTPChannel):
         head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
         self.transport.write(head % (status, phrase, len(body)) + body)
         transport: Any = self.transport
-        self._lingering = self.callLater(LINGER, transport.abortConnection)
+        self._lingering = self.callLater(BRIEFLY if status == BUSY else LINGER, transport.abortConnection)
         self._watch_deadline()
         self.loseWriteConnection()
         if status == BUSY:

@@ -105,7 +105,7 @@ class ApiSite(Site):
     :param access_log: whether every request is logged, which alone costs a tenth of a small answer.
     :param origins: which web pages may talk to us; by default those of our own host.
     :param max_body: bytes that the body of a request may have; bodies that are not complete have together room for
-        eight such, those of one address for four.
+        four such, those of one address for two.
     :param max_header: bytes that the headers of a request may have.
     :param idle: seconds after which a connection on which nothing happens is closed.
     :param door: lets connections in; what it does not let in is closed at once.
@@ -137,7 +137,7 @@ class ApiSite(Site):
         self.max_body = max_body
         self.max_header = max_header
         self.reactor = reactor
-        self.bodies = Bodies(8 * max_body, 4 * max_body)
+        self.bodies = Bodies(4 * max_body, 2 * max_body)
 
     def acceptableProtocols(self) -> list[bytes]:
         """What a client that negotiates (ALPN) may speak; HTTP/2 is not for WebSockets."""

@@ -297,12 +297,12 @@ def fill(line):
 
 def test_large_bodies_that_wait_are_bounded_together():
     line = Line(address=IPv4Address("TCP", "127.0.0.1", 1), max_body=LARGE)
-    assert fill(line) == 9  # eight times the largest, each less what every body may have
+    assert fill(line) == 4  # four times the largest, each less what every body may have
 
 
 def test_bodies_of_one_address_leave_room_for_those_of_others():
     line = Line(max_body=LARGE)
-    assert fill(line) == 4
+    assert fill(line) == 2
     line.address = IPv4Address("TCP", "10.0.0.2", 1)
     line.connect()
     assert line.send(post(b"x" * LARGE)).resource.bodies == [b"x" * LARGE]
@@ -391,3 +391,11 @@ def test_header_lines_may_be_as_long_as_headers_may():
 
 def test_the_site_makes_these_channels():
     assert isinstance(Line().channel, Channel)
+
+
+def test_of_a_request_that_was_refused_nothing_is_kept_while_its_connection_lingers():
+    line = Line(max_body=1024).send(post(b"x" * 2000))
+    assert line.refused == (413, "TooLarge")
+    assert line.channel.requests == []
+    line.clock.advance(LINGER)
+    assert line.transport.disconnecting
