@@ -117,6 +117,9 @@ class BoundedRequest(Request):
         channel.refuse(413, b"Content Too Large", "TooLarge", message)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        channel: Any = self.channel
+        if channel.refused:
+            return  # answered already, at its bound: what came after that is not done
         absolute = _ABSOLUTE.match(path)  # as clients of a proxy write it: its host is the one that is asked for
         if absolute is not None:
             self.requestHeaders.setRawHeaders(b"host", [absolute["host"]])

@@ -393,6 +393,15 @@ def test_the_site_makes_these_channels():
     assert isinstance(Line().channel, Channel)
 
 
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_request_that_was_refused_is_not_done_however_soon_its_end_comes(chunked):
+    body = b"7d0\r\n%b\r\n0\r\n\r\n" % (b"x" * 2000) if chunked else b"x" * 2000
+    size = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 2000"
+    line = Line(max_body=1024).send(b"POST / HTTP/1.1\r\nHost: plc\r\n%b\r\n\r\n%b" % (size, body))
+    assert line.refused == (413, "TooLarge")
+    assert line.resource.bodies == []
+
+
 def test_of_a_request_that_was_refused_nothing_is_kept_while_its_connection_lingers():
     line = Line(max_body=1024).send(post(b"x" * 2000))
     assert line.refused == (413, "TooLarge")
