@@ -30,14 +30,14 @@ from evok_twisted.logs import Logger
 class Request:
     """A request on its way, and who waits for its answer."""
 
-    __slots__ = ("answer", "begun", "due", "pdu", "probe", "sent", "timeout")
+    __slots__ = ("answer", "begun", "due", "gave_way", "pdu", "probe", "sent", "timeout")
 
     def __init__(self, pdu: ModbusPDU, timeout: float) -> None:
         self.pdu = pdu
         self.timeout = timeout
         self.answer: Deferred[ModbusPDU] = Deferred()
-        #: whether it gives way to writes
-        self.probe = False
+        #: whether it gives way to writes, and whether it did
+        self.probe = self.gave_way = False
         #: when it was sent, None while it waits
         self.sent: float | None = None
         #: when it was sent first, perhaps through another connection
@@ -109,9 +109,9 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         probes = [request for request in self._in_flight.values() if request.probe]
         if probes and not self._line.free(len(self._in_flight)):
             for request in probes:
-                request.due = min(
-                    request.due, max(now, (now if request.sent is None else request.sent) + self.courtesy)
-                )
+                due = max(now, (now if request.sent is None else request.sent) + self.courtesy)
+                request.gave_way = request.gave_way or due < request.due
+                request.due = min(request.due, due)
             self._watch_first()
 
     def withdraw(self, answer: Deferred[ModbusPDU]) -> None:
@@ -226,7 +226,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         hopeless = [request for request in self._reads if request.pdu.dev_id in resting]
         for request in hopeless:
             self._reads.remove(request)
-        asked = [request for request in requests if not request.probe]
+        asked = [request for request in requests if not request.gave_way]
         why = self._hopeless(asked) if asked else ""
         for request in requests:
             if request.probe:

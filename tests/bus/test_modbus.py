@@ -456,3 +456,14 @@ def test_an_answer_of_another_unit_is_told_as_such():
     server.send(answer(server.requests()[0], 5, unit=2))
     server.clock.advance(1)
     assert str(held(done)).startswith("no answer within 1 s; what came was of transaction 1 of unit 2")
+
+
+def test_a_server_that_answers_no_probe_at_all_is_given_up():
+    server = Server()
+    for _ in range(3):
+        assert not server.transport.disconnecting
+        probe = server.protocol.read_holding_registers(0, count=1, device_id=1)
+        server.protocol.make_probe(probe, 0.1)
+        probe.addErrback(lambda _: None)
+        server.clock.advance(0.125)
+    assert server.transport.disconnecting
