@@ -110,7 +110,6 @@ class Relays(Feature, frozen=True, kw_only=True):
 
     val_reg: Address
     val_coil: Address
-    modes: tuple[str, ...] | None = None
 
 
 class Leds(Feature, frozen=True, kw_only=True):

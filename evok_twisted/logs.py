@@ -37,7 +37,8 @@ class MutedLogger(Logger):
 class Repeats:
     """Tells of what may come again and again: the first times as it is, then a line each minute while it goes on.
 
-    The line has how often it came, and the last of the messages; when a minute brought none, all begins anew.
+    The line has how often it came, and the last of the messages. When a minute brought none it is over, which is told,
+    and all begins anew.
 
     :param burst: messages in a row that are told at once: what begins, and its end.
     """
@@ -50,8 +51,8 @@ class Repeats:
         self._clock = clock
         self._burst = burst
         self._told = 0
-        self._kept: list[tuple[Any, str, dict[str, object]]] = []
-        self._count = 0
+        self._last: tuple[Any, str, dict[str, object]] = (LogLevel.info, "", {})
+        self._count = self._total = 0
         self._alarm: IDelayedCall | None = None
 
     @property
@@ -79,19 +80,23 @@ class Repeats:
             self._log.emit(level, format, **kwargs)
         else:
             self._count += 1
-            self._kept[:] = [(level, format, kwargs)]
+            self._last = level, format, kwargs
 
     def _sum_up(self) -> None:
         self._alarm = None
-        if not self._count:
-            self._told = 0
-            return
-        ((level, format, kwargs),) = self._kept
+        level, format, kwargs = self._last
         count, self._count = self._count, 0
-        self._kept.clear()
-        message = format + "; {repeated} messages like this in {period:g} s, this is the last"
-        self._log.emit(level, message, repeated=count, period=self.period, **kwargs)
-        self._alarm = self._clock.callLater(self.period, self._sum_up)
+        self._total += count
+        if count:
+            message = format + "; {repeated} messages like this in {period:g} s, this is the last"
+            self._log.emit(level, message, repeated=count, period=self.period, **kwargs)
+            self._alarm = self._clock.callLater(self.period, self._sum_up)
+        else:
+            if self._total:
+                message = "this was the last of {repeated} more messages, and is over now: " + format
+                self._log.emit(LogLevel.info, message, repeated=self._total, **kwargs)
+            self._told = self._total = 0
+            self._last = (LogLevel.info, "", {})
 
 
 def set_level(name: str) -> None:

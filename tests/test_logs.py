@@ -38,6 +38,19 @@ def test_what_goes_on_is_a_line_a_minute_with_how_often_and_the_last(repeats, cl
     ]
 
 
+def test_its_end_is_told_after_a_quiet_minute(repeats, clock, log):
+    for n in range(100):
+        repeats.warn("gone, for the {n}. time", n=n)
+        clock.advance(1)
+    log.clear()
+    clock.pump([10] * 20)
+    assert log.texts() == [
+        "gone, for the 99. time; 40 messages like this in 60 s, this is the last",
+        "this was the last of 98 more messages, and is over now: gone, for the 99. time",
+    ]
+    assert clock.getDelayedCalls() == []
+
+
 def test_after_a_quiet_minute_the_next_is_told_at_once(repeats, clock, log):
     for _ in range(3):
         for _ in range(10):

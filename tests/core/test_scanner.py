@@ -356,7 +356,8 @@ def test_a_slave_that_is_busy_every_second_time_is_told_of_by_the_minute(rig, lo
     assert len(told) <= 3 * len(rig.slave.blocks)
     assert [text for text in told if "messages like this in 60 s" in text]
     rig.bus.read = read
-    ticks(rig, 3001)
+    ticks(rig, 6001)
+    assert "and is over now" in log.texts()[-1]
     log.clear()
     ticks(rig, 3001)
     assert log.texts() == []
