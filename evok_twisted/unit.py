@@ -222,7 +222,8 @@ class Unit:
             for board in bus.boards:
                 yield from self._summary_of(board)
         total = Counter(device.kind for device in self.registry)
-        yield f"{sum(total.values())} circuits on {len(self.scanners)} boards"
+        circuits, boards = sum(total.values()), len(self.scanners)
+        yield f"{circuits} circuit{'s' * (circuits != 1)} on {boards} board{'s' * (boards != 1)}"
 
     def _summary_of(self, board: cfg.Board) -> Iterator[str]:
         of = board.settings

@@ -200,7 +200,7 @@ class ModbusBus(ABC):
             self._turns.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
 
     def _not_connected(self, failure: Failure) -> None:
-        why = failure.getErrorMessage()
+        why = failure.getErrorMessage().rstrip(".")
         if self._standby is not None:
             self._abandon(self._why)
         elif self._up is None:

@@ -85,7 +85,8 @@ class Health:
         slaves = [slave for part in self._parts for slave in part.slaves]
         if not self._parts and not self._lacking():
             return "no hardware is configured"
-        words = [f"{sum(slave.online for slave in slaves)} of {len(slaves)} boards online"] if slaves else []
+        online = sum(slave.online for slave in slaves)
+        words = [f"{online} of {len(slaves)} board{'s' * (len(slaves) != 1)} online"] if slaves else []
         words += [f"bus {part.bus.name} is down" for part in self._parts if not part.bus.online]
         if self._lacking():
             words.append("the configuration has errors")

@@ -242,7 +242,7 @@ def test_whatever_is_said_a_reply_comes_exactly_where_there_is_an_id(messages):
 
 def test_health_is_told_with_and_without_an_id(talk):
     ((report,),) = talk.say({"cmd": "health"})
-    assert (report["healthy"], report["status"]) == (True, "1 of 1 boards online")
+    assert (report["healthy"], report["status"]) == (True, "1 of 1 board online")
     (reply,) = talk.say({"cmd": "health", "id": 1})
     assert reply["success"]
     assert reply["result"]["buses"][0]["slaves"][0]["circuit"] == "1"
