@@ -25,6 +25,11 @@ class Log(list):
 
 
 @pytest.fixture(autouse=True)
+def _nothing_by_chance(monkeypatch):
+    monkeypatch.setattr("evok_twisted.conditions.JITTER", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def log():
     events = Log()
     globalLogPublisher.addObserver(events.append)

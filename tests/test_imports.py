@@ -17,6 +17,7 @@ LAYERS = [
     ["errors"],
     ["yamlnodes"],
     ["settings", "logs", "serialport", "hosts"],
+    ["conditions"],
     ["definitions"],
     ["config"],
     ["model"],

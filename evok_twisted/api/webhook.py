@@ -10,7 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from evok_twisted.api.dialects import listing
 from evok_twisted.api.filters import Filter
+from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.config import WebhookApi
 from evok_twisted.core.events import ChangeSet, Events
 from evok_twisted.hosts import HostEndpoint
@@ -73,17 +74,16 @@ class Webhook:
         self._waiting: dict[Device, None] = {}
         self._sending: dict[Device, None] = {}
         self._request: Deferred[None] | None = None
-        self._retry: IDelayedCall | None = None
+        self._retry = Timer(clock, self._next)
         self._failures = 0
-        self._down_since = 0.0
         self._stopped = False
-        self._turns = Repeats(self._log, clock, burst=4)
+        self._down = Condition(Repeats(self._log, clock, burst=4), clock)
 
     def publish(self, changes: ChangeSet) -> None:
         """Tell of ``changes``; a subscriber of ``Events``."""
         devices = [device for device in changes.devices if self._wanted.accepts(device)]
         self._waiting.update(dict.fromkeys(devices))
-        if self._retry is None:
+        if not self._retry.running:
             self._next()
 
     def _next(self) -> None:
@@ -98,10 +98,8 @@ class Webhook:
 
     def _sent(self, _: None) -> None:
         self._request = None
-        if self._failures:
-            lasted = self._clock.seconds() - self._down_since
-            self._turns.info("webhook {url} takes events again, after {lasted:.1f} s", url=self._url, lasted=lasted)
-            self._failures = 0
+        self._failures = 0
+        self._down.end("webhook {url} takes events again, after {lasted:.1f} s", url=self._url)
         self._next()
 
     def _failed(self, failure: Failure) -> None:
@@ -109,24 +107,15 @@ class Webhook:
         if self._stopped:
             return
         self._waiting = {**self._sending, **self._waiting}
-        if not self._failures:
-            self._down_since = self._clock.seconds()
-            message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
-            self._turns.warn(message, url=self._url, why=_reason(failure))
+        message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
+        self._down.begin(message, url=self._url, why=_reason(failure))
+        self._retry.start(backoff(self._failures, 1.0, SLOWEST_RETRY))
         self._failures += 1
-        delay = min(2.0 ** min(self._failures - 1, 16), SLOWEST_RETRY)
-        self._retry = self._clock.callLater(delay, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._next()
 
     def stop(self) -> None:
         """Send nothing more."""
         self._stopped = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._retry.stop()
         if self._request is not None:
             self._request.cancel()
 
@@ -140,16 +129,16 @@ class Webhooks(Service):
     def __init__(self, events: Events, hooks: Iterable[Webhook]) -> None:
         self._events = events
         self._hooks = tuple(hooks)
-        self._undo: list[Callable[[], None]] = []
+        self._subscriptions: list[Subscription] = []
 
     def startService(self) -> None:
         super().startService()
-        self._undo = [self._events.subscribe(hook.publish) for hook in self._hooks]
+        self._subscriptions = [self._events.subscribe(hook.publish) for hook in self._hooks]
 
     def stopService(self) -> None:
         super().stopService()
-        for undo in self._undo:
-            undo()
+        for subscription in self._subscriptions:
+            subscription.stop()
         for hook in self._hooks:
             hook.stop()
 

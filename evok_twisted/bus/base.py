@@ -9,7 +9,6 @@ from typing import ClassVar
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IProtocol,
     IProtocolFactory,
     IReactorTime,
@@ -22,6 +21,7 @@ from zope.interface import implementer
 from evok_twisted.bus.framing import Framing, ModbusPDU
 from evok_twisted.bus.line import Line
 from evok_twisted.bus.modbus import ModbusClientProtocol, Request
+from evok_twisted.conditions import Condition, Signal, Subscription, Timer, backoff
 from evok_twisted.definitions import Block
 from evok_twisted.errors import Offline
 from evok_twisted.logs import Logger, QuietLogger, Repeats
@@ -39,7 +39,7 @@ LASTING = 5.0
 
 def retry_delay(attempt: int) -> float:
     """Seconds to wait before the ``attempt``-th try to connect, counted from 1."""
-    return min(0.05 * 2.0 ** min(attempt, 16), SLOWEST_RETRY)
+    return backoff(attempt, 0.05, SLOWEST_RETRY)
 
 
 class _ClientService(ClientService):
@@ -81,18 +81,14 @@ class ModbusBus(ABC):
         self._protocol: ModbusClientProtocol | None = None
         #: a connection that was of use and was closed: requests wait there for the next one
         self._standby: ModbusClientProtocol | None = None
-        self._grace: IDelayedCall | None = None
+        self._grace = Timer(clock, lambda: self._abandon(self._why))
         self._why = ""
         self._connected_at = 0.0
         self._useful = False
         self._closings = Repeats(self._log, clock)
-        self._turns = Repeats(self._log, clock, burst=4)
-        self._watchers: list[Callable[[bool], None]] = []
-        # what was logged last, since when, and how long what was before had lasted: a server that takes connections
-        # and never answers is one condition, however often it is connected
-        self._up: bool | None = None
-        self._since = clock.seconds()
-        self._lasted = 0.0
+        self._turned: Signal[[bool]] = Signal(self._log)
+        # a server that takes connections and never answers is one condition, however often it is connected
+        self._down = Condition(Repeats(self._log, clock, burst=4), clock, lasts=None)
         self._retry = retry
         #: attempts since a connection lasted; ClientService begins anew with every connection, of use or not
         self._fruitless = 0
@@ -131,9 +127,9 @@ class ModbusBus(ABC):
         """Whether the connection before was closed soon, with something unanswered perhaps."""
         return self._standby is not None
 
-    def watch(self, watcher: Callable[[bool], None]) -> None:
+    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` whenever that changes."""
-        self._watchers.append(watcher)
+        return self._turned.watch(watcher)
 
     def read(self, unit: int, block: Block, timeout: float | None = None) -> Deferred[tuple[int, ...]]:
         """Read the words of ``block``.
@@ -185,27 +181,25 @@ class ModbusBus(ABC):
         self._useful = False
         standby, self._standby = self._standby, None
         if standby is None:
-            self._tell()
+            self._turned.emit(self.online)
         else:
             protocol.inherit(standby)
 
     def heard(self) -> None:
         """There was an answer: only now it is known that the connection is of use."""
         self._useful = True
-        self._end_grace()
+        self._grace.stop()
         if self._clock.seconds() - self._connected_at > LASTING:
             self._fruitless = 0
-        if self._up is not True:
-            self._turn(True)
-            self._turns.info("{bus!r} is connected, after {lasted:.1f} s", bus=self, lasted=self._lasted)
+        if self._down.lasts is not False:
+            self._down.end("{bus!r} is connected, after {lasted:.1f} s", bus=self)
 
     def _not_connected(self, failure: Failure) -> None:
         why = failure.getErrorMessage().rstrip(".")
         if self._standby is not None:
             self._abandon(self._why)
-        elif self._up is None:
-            self._turn(False)
-            self._log.warn("{bus!r} cannot be connected: {why}; trying on", bus=self, why=why)
+        else:
+            self._down.begin("{bus!r} cannot be connected: {why}; trying on", bus=self, why=why)
 
     def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
         """A connection is gone."""
@@ -219,43 +213,24 @@ class ModbusBus(ABC):
             self._closings.info(message, bus=self, lasted=lasted, why=why)
             protocol.standby = True
             self._standby, self._why = protocol, why
-            if self._grace is None:
-                self._grace = self._clock.callLater(GRACE, self._abandon, why)
+            if not self._grace.running:
+                self._grace.start(GRACE)
         else:
             self._lost(why)
 
     def _abandon(self, why: str) -> None:
         """The next connection does not come, or is of no use either."""
-        self._end_grace()
+        self._grace.stop()
         if self._standby is not None:
             standby, self._standby = self._standby, None
             self._lost(why)
             standby.abandon(f"the connection was lost: {why}")
 
-    def _end_grace(self) -> None:
-        if self._grace is not None and self._grace.active():
-            self._grace.cancel()
-        self._grace = None
-
     def _lost(self, why: str) -> None:
-        self._end_grace()
-        if self._up is not False and self.service.running:
-            self._turn(False)
-            self._turns.warn(
-                "{bus!r} lost its connection after {lasted:.1f} s: {why}",
-                bus=self,
-                lasted=self._lasted,
-                why=why,
-            )
-        self._tell()
-
-    def _turn(self, up: bool) -> None:
-        now = self._clock.seconds()
-        self._up, self._lasted, self._since = up, now - self._since, now
-
-    def _tell(self) -> None:
-        for watcher in tuple(self._watchers):
-            watcher(self.online)
+        self._grace.stop()
+        if self.service.running:
+            self._down.begin("{bus!r} lost its connection after {lasted:.1f} s: {why}", bus=self, why=why)
+        self._turned.emit(self.online)
 
 
 class Connection(ModbusClientProtocol):

@@ -7,7 +7,7 @@ from collections import deque
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -23,6 +23,7 @@ from evok_twisted.bus.framing import (
     exception_of,
 )
 from evok_twisted.bus.line import Line
+from evok_twisted.conditions import Timer
 from evok_twisted.errors import BadAnswer, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
@@ -76,8 +77,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         self._writes: deque[Request] = deque()
         self._reads: deque[Request] = deque()
         self._in_flight: dict[int, Request] = {}  # by transaction, the oldest first
-        self._watch: IDelayedCall | None = None
-        self._pause: IDelayedCall | None = None
+        self._watch = Timer(clock, self._expire)
+        self._pause = Timer(clock, self._resume)
         self._silent = 0
         self._heard = 0.0
         #: whether there is to be another connection soon, which takes over what waits
@@ -172,7 +173,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             self._in_flight[self._transaction] = request
             self.transport.write(frame)
             hurried = hurried or request.timeout < self._timeout
-        if self._watch is None or hurried:
+        if not self._watch.running or hurried:
             self._watch_first()
 
     def _next(self) -> Request | None:
@@ -186,18 +187,10 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                     return request
                 soonest = delay if soonest is None else min(soonest, delay)
         if soonest is not None:
-            self._come_back(soonest)
+            self._pause.start_within(soonest)  # and not put off by everything that comes, or it might never be
         return None
 
-    def _come_back(self, delay: float) -> None:
-        if self._pause is not None:
-            if self._pause.getTime() <= self._clock.seconds() + delay:
-                return  # and not put off by everything that comes, or it might never be
-            self._pause.cancel()
-        self._pause = self._clock.callLater(delay, self._resume)
-
     def _resume(self) -> None:
-        self._pause = None
         if self._line.jammed:
             waiting = [*self._writes, *self._reads]
             self._writes.clear()
@@ -210,14 +203,9 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         """Come back when the first of the requests in flight is due: one timer is enough for all."""
         if self._in_flight:
             due = min(request.due for request in self._in_flight.values())
-            if self._watch is not None:
-                if self._watch.getTime() <= due:
-                    return
-                self._watch.cancel()
-            self._watch = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._expire)
+            self._watch.start_by(due)
 
     def _expire(self) -> None:
-        self._watch = None
         now = self._clock.seconds()
         late = [t for t, request in self._in_flight.items() if request.due <= now]
         requests = [self._in_flight.pop(transaction) for transaction in late]
@@ -297,10 +285,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         if self.standby:
             self._keep_reads()
         self._fail_all(f"the connection was lost: {reason.getErrorMessage()}")
-        for timer in (self._watch, self._pause):
-            if timer is not None:
-                timer.cancel()
-        self._watch = self._pause = None
+        self._watch.stop()
+        self._pause.stop()
 
     def _keep_reads(self) -> None:
         """Let reads that were not answered be asked again, unless they have been asked for too long."""

@@ -16,10 +16,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from evok_twisted.conditions import Timer
 from evok_twisted.errors import BadAnswer, Offline, Timeout
 
 HEADER = struct.Struct(">6i")
@@ -66,14 +67,15 @@ class OwServerProtocol(Protocol):
     def __init__(
         self, clock: IReactorTime, timeout: float, longest: float, closed: Callable[[OwServerProtocol], None]
     ) -> None:
-        self._clock = clock
         self._timeout = timeout
         self._longest = longest
         self._closed = closed
         self._buffer = b""
         self._answer: Deferred[Answer] | None = None
-        self._silence: IDelayedCall | None = None
-        self._deadline: IDelayedCall | None = None
+        silent = Timeout(f"owserver was silent for {timeout:g} s")
+        endless = StillBusy(f"owserver had no answer within {longest:g} s")
+        self._silence = Timer(clock, lambda: self._give_up(silent))
+        self._deadline = Timer(clock, lambda: self._give_up(endless))
 
     @property
     def busy(self) -> bool:
@@ -87,10 +89,8 @@ class OwServerProtocol(Protocol):
         """
         assert not self.busy
         answer = self._answer = Deferred()
-        silent = Timeout(f"owserver was silent for {self._timeout:g} s")
-        endless = StillBusy(f"owserver had no answer within {self._longest:g} s")
-        self._silence = self._clock.callLater(self._timeout, self._give_up, silent)
-        self._deadline = self._clock.callLater(self._longest, self._give_up, endless)
+        self._silence.start(self._timeout)
+        self._deadline.start(self._longest)
         self.transport.write(HEADER.pack(0, len(payload), message, PERSISTENT | OWNET, size, 0) + payload)
         return answer
 
@@ -103,8 +103,8 @@ class OwServerProtocol(Protocol):
                 return
             if length == -1:  # a keep-alive
                 self._buffer = self._buffer[HEADER.size :]
-                if self._silence is not None and self._silence.active():
-                    self._silence.reset(self._timeout)
+                if self.busy:
+                    self._silence.start(self._timeout)
                 continue
             end = HEADER.size + length
             if len(self._buffer) < end:
@@ -131,9 +131,8 @@ class OwServerProtocol(Protocol):
     def _unask(self) -> Deferred[Answer] | None:
         """Wait no longer for the answer; returns who does."""
         answer, self._answer = self._answer, None
-        for call in (self._silence, self._deadline):
-            if call is not None and call.active():
-                call.cancel()
+        self._silence.stop()
+        self._deadline.stop()
         return answer
 
 

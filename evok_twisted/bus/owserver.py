@@ -7,10 +7,11 @@ from collections.abc import Callable
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, fail
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from evok_twisted.bus.ownet import LONGEST_PAYLOAD, Answer, Message, OwServerProtocol, StillBusy
+from evok_twisted.conditions import Condition, Signal, Subscription, Timer, backoff
 from evok_twisted.errors import BadAnswer, Busy, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
@@ -22,7 +23,7 @@ CONNECT_TIMEOUT = 3.0
 
 def retry_delay(attempt: int) -> float:
     """Seconds to wait before the ``attempt``-th try to reach a server that is down, counted from 1."""
-    return min(0.1 * 2.0 ** min(attempt, 16), SLOWEST_RETRY)
+    return backoff(attempt, 0.1, SLOWEST_RETRY)
 
 
 class OwServer:
@@ -53,12 +54,10 @@ class OwServer:
         self._turn = DeferredLock()
         self._protocol: OwServerProtocol | None = None
         self._connecting: Deferred[IProtocol] | None = None
-        self._retry: IDelayedCall | None = None
+        self._retry = Timer(clock, self.start)
         self._attempts = 0
-        self._watchers: list[Callable[[bool], None]] = []
-        #: whether it answers; None before that is known
-        self._up: bool | None = None
-        self._since = clock.seconds()
+        self._turned: Signal[[bool]] = Signal(self._log)
+        self._down = Condition(self._log, clock, lasts=None)
         #: looks for the server while it runs
         self.service = _Running(self)
 
@@ -68,11 +67,11 @@ class OwServer:
     @property
     def online(self) -> bool:
         """Whether the server answers; while not, requests fail at once."""
-        return self._up is True
+        return self._down.lasts is False
 
-    def watch(self, watcher: Callable[[bool], None]) -> None:
+    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` when that is known first, and whenever it changes."""
-        self._watchers.append(watcher)
+        return self._turned.watch(watcher)
 
     def directory(self, path: str) -> Deferred[list[str]]:
         """The full paths of everything in a directory."""
@@ -160,14 +159,13 @@ class OwServer:
         if self._protocol is not protocol:
             return
         self._protocol = None
-        if not protocol.busy and self.online and self._retry is None:
+        if not protocol.busy and self.online and not self._retry.running:
             # it was idle, or the server is gone: see which
-            self._retry = self._clock.callLater(retry_delay(1), self.start)
+            self._retry.start(retry_delay(1))
 
     def start(self) -> None:
         """Look for the server, and go on until it answers."""
         self._attempts += 1
-        self._retry = None
         Deferred.fromCoroutine(self._probe())
 
     async def _probe(self) -> None:
@@ -183,39 +181,23 @@ class OwServer:
 
     def _found(self) -> None:
         self._attempts = 0
-        if self.service.running and not self.online:
-            self._log.info("the {server!r} answers, after {lasted:.1f} s", server=self, lasted=self._lasted())
-            self._tell(True)
+        if self.service.running and self._down.end("the {server!r} answers, after {lasted:.1f} s", server=self):
+            self._turned.emit(True)
 
     def _lost(self, error: Exception) -> None:
         if not self.service.running:
             return
-        if self._retry is None:
-            self._retry = self._clock.callLater(retry_delay(self._attempts), self.start)
-        if self._up is not False:
-            lasted = self._lasted()
-            after = "" if self._up is None else f" any more, after {lasted:.1f} s"
-            self._log.warn(
-                "the {server!r} does not answer{after}; trying on: {why}", server=self, after=after, why=error
-            )
-            self._tell(False)
-
-    def _lasted(self) -> float:
-        now = self._clock.seconds()
-        lasted, self._since = now - self._since, now
-        return lasted
-
-    def _tell(self, up: bool) -> None:
-        self._up = up
-        for watcher in tuple(self._watchers):
-            watcher(up)
+        if not self._retry.running:
+            self._retry.start(retry_delay(self._attempts))
+        after = " any more, after {lasted:.1f} s" if self.online else ""
+        message = "the {server!r} does not answer" + after + "; trying on: {why}"
+        if self._down.begin(message, server=self, why=error):
+            self._turned.emit(False)
 
     def stop(self) -> None:
         """Ask nothing more; what is under way fails."""
-        self._up = None
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._down.lasts = None
+        self._retry.stop()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._protocol is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evok_twisted.bus.base import Connection, ModbusBus, retry_delay
 from evok_twisted.bus.framing import RtuFraming
 from evok_twisted.bus.line import LONGEST, Turns, character_time
 from evok_twisted.bus.modbus import ModbusClientProtocol
+from evok_twisted.conditions import Timer
 from evok_twisted.serialport import SerialTransport
 
 #: seconds for which a port must stay open, or until something comes through it, to be told of: one that opens and
@@ -45,18 +46,17 @@ class RtuBus(ModbusBus):
         )
         self._answer_timeout = timeout
         self._line = Turns(clock, timeout, baudrate)
-        self._settling: IDelayedCall | None = None
+        self._settling = Timer(clock, self.heard)
 
     def _make(self) -> Connection:
         return _SerialConnection(self, self._clock, self._answer_timeout, RtuFraming(), self._line)
 
     def connected(self, protocol: ModbusClientProtocol) -> None:
-        self._settling = self._clock.callLater(SETTLED, self.heard)
+        self._settling.start(SETTLED)
         super().connected(protocol)
 
     def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
-        if self._settling is not None and self._settling.active():
-            self._settling.cancel()
+        self._settling.stop()
         super().lost(protocol, why)
 
 

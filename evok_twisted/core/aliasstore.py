@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from evok_twisted.conditions import Condition, Timer
 from evok_twisted.core.aliasfile import NUMBERS, entries, target, write_file, written
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
@@ -61,9 +62,9 @@ class AliasStore:
         self._table = AliasTable(registry.aliases)
         self._lock = DeferredLock()
         self._unsaved = False
-        #: since when saving fails
-        self._failing: float | None = None
-        self._call: IDelayedCall | None = None
+        #: saving fails
+        self._failing = Condition(self._log, clock)
+        self._saving = Timer(clock, self._save_in_time)
         registry.add(self._table)
 
     def load(self) -> None:
@@ -80,7 +81,7 @@ class AliasStore:
                 self._tell_exchanged(file.with_name(EVOKS_FILE))
         self._registry.watch_aliases(self._changed)
         if self._unsaved:
-            self._save_after(SAVE_DELAY)
+            self._saving.start_within(SAVE_DELAY)
 
     def _load(self, file: Path) -> None:
         problems = Problems()
@@ -161,16 +162,9 @@ class AliasStore:
         self._unsaved = True
         self._events.publish((self._table,))
         if self._file is not None:
-            self._save_after(SAVE_DELAY)
-
-    def _save_after(self, seconds: float) -> None:
-        if self._call is None:
-            self._call = self._clock.callLater(seconds, self._save_in_time)
-        elif self._call.getTime() > self._clock.seconds() + seconds:
-            self._call.reset(seconds)
+            self._saving.start_within(SAVE_DELAY)
 
     def _save_in_time(self) -> None:
-        self._call = None
         self.save().addErrback(lambda failure: failure.trap(NotSaved))  # logged, and tried again
 
     def save(self) -> Deferred[None]:
@@ -191,28 +185,21 @@ class AliasStore:
             await self._in_thread(lambda: write_file(file, text))
         except OSError as error:
             self._unsaved = True
-            if self._failing is None:
-                self._failing = self._clock.seconds()
-                message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
-                self._log.error(message, file=file, why=error.strerror)
-            self._save_after(RETRY_DELAY)
+            message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
+            self._failing.begin_badly(message, file=file, why=error.strerror)
+            self._saving.start_within(RETRY_DELAY)
             raise NotSaved(f"aliases cannot be saved to {file}: {error.strerror}") from error
-        if self._failing is not None:
-            lasted, self._failing = self._clock.seconds() - self._failing, None
-            self._log.info("aliases are saved to {file} again, after {lasted:.1f} s", file=file, lasted=lasted)
+        self._failing.end("aliases are saved to {file} again, after {lasted:.1f} s", file=file)
 
     async def stop(self) -> None:
         """Save what is not saved yet."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._saving.stop()
         if self._file is not None:
             try:
                 await self.save()
             except NotSaved as error:
                 self._log.error("{error}; what changed since is lost", error=error)
-            if self._call is not None:
-                self._call.cancel()
+            self._saving.stop()
 
 
 def _writable(directory: Path) -> bool:

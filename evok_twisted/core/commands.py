@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from evok_twisted.conditions import Condition
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
@@ -68,8 +69,8 @@ class Commands:
         self._registry = registry
         self._events = events
         self._writers = writers
-        #: since when commands to a device fail at the hardware
-        self._failing: dict[Device, float] = {}
+        #: devices to which commands fail at the hardware
+        self._failing: dict[Device, Condition] = {}
 
     def set(
         self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
@@ -176,11 +177,10 @@ class Commands:
     def _tell(self, device: Device, error: EvokError | None) -> None:
         """Log when commands to a device begin to fail at the hardware, and when they work again."""
         if error is None and device in self._failing:
-            lasted = self._events.clock.seconds() - self._failing.pop(device)
-            self._log.info("{device!r}: commands work again, after {lasted:.1f} s", device=device, lasted=lasted)
-        elif isinstance(error, Refused | Timeout | BadAnswer | Offline) and device not in self._failing:
-            self._failing[device] = self._events.clock.seconds()
-            self._log.warn("{device!r}: a command failed: {error}", device=device, error=error.told)
+            self._failing.pop(device).end("{device!r}: commands work again, after {lasted:.1f} s", device=device)
+        elif isinstance(error, Refused | Timeout | BadAnswer | Offline):
+            failing = self._failing.setdefault(device, Condition(self._log, self.clock))
+            failing.begin("{device!r}: a command failed: {error}", device=device, error=error.told)
 
 
 class _Renaming:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
+from evok_twisted.conditions import Signal, Subscription
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 
@@ -36,18 +37,12 @@ class Events:
 
     def __init__(self, clock: IReactorTime) -> None:
         self.clock = clock
-        self._subscribers: list[Subscriber] = []
+        self._changed: Signal[[ChangeSet]] = Signal(self._log)
         self._published = 0
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Tell ``subscriber`` from now on; returns what undoes it."""
-        self._subscribers.append(subscriber)
-
-        def undo() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
-
-        return undo
+    def subscribe(self, subscriber: Subscriber) -> Subscription:
+        """Tell ``subscriber`` from now on."""
+        return self._changed.watch(subscriber)
 
     def publish(self, devices: Iterable[Device]) -> None:
         """Tell everybody that ``devices`` changed; nobody, when there are none. A subscriber's failure is logged."""
@@ -55,11 +50,4 @@ class Events:
         if not changed:
             return
         self._published += 1
-        changes = ChangeSet(self._published, self.clock.seconds(), changed)
-        for subscriber in tuple(self._subscribers):
-            try:
-                subscriber(changes)
-            except Exception:  # one front's bug must not cost the others their events
-                self._log.failure(
-                    "{subscriber!r} failed on a change of {devices!r}", subscriber=subscriber, devices=changed
-                )
+        self._changed.emit(ChangeSet(self._published, self.clock.seconds(), changed))

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError, Offline, Refused
@@ -35,7 +36,7 @@ class OwServer(Protocol):
     def online(self) -> bool:
         """Whether it answers; while not, requests fail at once."""
 
-    def watch(self, watcher: Callable[[bool], None]) -> None:
+    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` when that is known first, and whenever it changes."""
 
     def directory(self, path: str) -> Deferred[list[str]]:
@@ -114,10 +115,10 @@ class SensorScanner:
         self._entries = {one.address: _Entry(one, interval, 0.0) for one, interval in known}
         self._jobs: deque[Job] = deque()
         self._next_scan = 0.0
-        self._scan_failed = False
+        self._unscannable = Condition(self._log, clock)
         self._busy = False
         self._running = False
-        self._alarm: IDelayedCall | None = None
+        self._alarm = Timer(clock, self._next)
         #: when something is to happen next: the turn that goes on, or the next
         self._expected = NEVER
         server.watch(self._server_turned)
@@ -216,12 +217,10 @@ class SensorScanner:
         self._log.failure("turn of {bus!r}", failure, bus=self.bus)
 
     def _sleep(self, until: float) -> None:
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-        self._alarm = None
+        self._alarm.stop()
         self._expected = until
         if until < NEVER:
-            self._alarm = self._clock.callLater(max(0.0, until - self._clock.seconds()), self._next)
+            self._alarm.start(max(0.0, until - self._clock.seconds()))
 
     # Reading
 
@@ -293,8 +292,8 @@ class SensorScanner:
             self._log.warn("{sensor!r} on {bus!r} is lost: {why}", sensor=one, bus=self.bus, why=error)
         if one.patient:
             interval = one.state.interval
-            backoff = interval * 2 ** min(entry.failures - self.patience, 16)
-            entry.due = now + max(interval, min(backoff, self.slowest))
+            longest = max(interval, self.slowest)
+            entry.due = now + max(interval, backoff(entry.failures - self.patience, interval, longest))
         if one.miss():
             self._events.publish((one,))
 
@@ -311,9 +310,7 @@ class SensorScanner:
         except Offline:
             return
         except EvokError as error:
-            if not self._scan_failed:
-                self._log.warn("{bus!r} cannot be scanned: {why}", bus=self.bus, why=error)
-            self._scan_failed = True
+            self._unscannable.begin("{bus!r} cannot be scanned: {why}", bus=self.bus, why=error)
 
     async def scan(self) -> None:
         """Look for sensors now, as a part of a job; the new ones are known when it is done, and read soon.
@@ -330,9 +327,7 @@ class SensorScanner:
                 await self._found(address)
             elif entry.failures:
                 entry.due = min(entry.due, self._clock.seconds())
-        if self._scan_failed:
-            self._log.info("{bus!r} can be scanned again", bus=self.bus)
-        self._scan_failed = False
+        self._unscannable.end("{bus!r} can be scanned again, after {lasted:.1f} s", bus=self.bus)
 
     async def _address_of(self, path: str) -> str | None:
         """The address of what is in a directory; None for one of owserver's own directories."""

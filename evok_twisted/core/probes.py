@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.conditions import Timer
 
 #: Asks one slave; fires with whether it answered, and never fails.
 Probe = Callable[[], Deferred[bool]]
@@ -28,7 +30,7 @@ class Probes:
         self._waiting: deque[Probe] = deque()  # each slave is in it once at most
         self._busy = False
         self._choosing = False
-        self._pause: IDelayedCall | None = None
+        self._pause = Timer(clock, self._next)
 
     def add(self, probe: Probe) -> None:
         """Call ``probe`` when its turn comes: at once, if there is no other."""
@@ -39,7 +41,7 @@ class Probes:
         if self._choosing:
             return  # called by a probe that was answered at once: the loop below goes on
         self._choosing = True
-        while self._waiting and not self._busy and self._pause is None:
+        while self._waiting and not self._busy and not self._pause.running:
             self._busy = True
             self._waiting.popleft()().addCallback(self._done, self._clock.seconds())
         self._choosing = False
@@ -48,16 +50,10 @@ class Probes:
         self._busy = False
         if not answered:
             pause = (self._clock.seconds() - begun) * (1 / self.share - 1)
-            self._pause = self._clock.callLater(min(pause, self.longest_pause), self._go_on)
-        self._next()
-
-    def _go_on(self) -> None:
-        self._pause = None
+            self._pause.start(min(pause, self.longest_pause))
         self._next()
 
     def stop(self) -> None:
         """Call nobody any more."""
         self._waiting.clear()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        self._pause.stop()

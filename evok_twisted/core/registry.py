@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
+from evok_twisted.conditions import Signal, Subscription
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
+from evok_twisted.logs import Logger
 from evok_twisted.model import aliases
 from evok_twisted.model.aliases import Target
 from evok_twisted.model.codec import shown
@@ -17,6 +19,8 @@ from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
 class Registry:
     """The one place where a name that a client sends becomes a device."""
 
+    _log = Logger()
+
     def __init__(self, devices: Iterable[Device] = ()) -> None:
         self._by_kind: dict[str, list[Device]] = {kind: [] for kind in KINDS}
         self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
@@ -26,7 +30,7 @@ class Registry:
         self._numbers: dict[str, int] = {}
         #: aliases of devices that are not there (yet)
         self._kept: dict[str, Target] = {}
-        self._watchers: list[Callable[[], None]] = []
+        self._renamed: Signal[[]] = Signal(self._log)
         for device in devices:
             self.add(device)
 
@@ -167,7 +171,7 @@ class Registry:
             self._by_alias[aliases.bare(alias)] = device
             self._forget(alias)
         device.alias = alias
-        self._tell()
+        self._renamed.emit()
         return True
 
     def restore(self, alias: str, target: Target) -> None:
@@ -194,9 +198,9 @@ class Registry:
         held = {device.alias: Target((device.kind,), device.circuit) for device in self._by_alias.values()}
         return {**held, **self._kept}
 
-    def watch_aliases(self, watcher: Callable[[], None]) -> None:
+    def watch_aliases(self, watcher: Callable[[], object]) -> Subscription:
         """Call ``watcher`` whenever an alias was given or taken away."""
-        self._watchers.append(watcher)
+        return self._renamed.watch(watcher)
 
     def kept(self, alias: object) -> dict[str, Target]:
         """What is kept under ``alias`` for a device that is not there."""
@@ -207,10 +211,6 @@ class Registry:
         """Of a device that is not there, an alias can be given to another."""
         for kept in self.kept(alias):
             del self._kept[kept]
-
-    def _tell(self) -> None:
-        for watcher in tuple(self._watchers):
-            watcher()
 
 
 def _is_target(device: Device, target: Target) -> bool:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from evok_twisted.conditions import backoff
 from evok_twisted.core.events import Events
 from evok_twisted.core.explore import NOT_THERE, Findings, explore, ranges
 from evok_twisted.core.probes import Probes
@@ -204,8 +205,8 @@ class Scanner:
     def _miss(self, why: str, begun: float) -> None:
         if self._loop.running:  # otherwise the service is stopping, and it is no news that nobody answers
             self.slave.missed(why, begun)
-            backoff = self._interval * 2 ** min(self.slave.silent, 16)
-            self._next_probe = self._clock.seconds() + min(backoff, self.slowest_probe)
+            wait = backoff(self.slave.silent, self._interval, self.slowest_probe)
+            self._next_probe = self._clock.seconds() + wait
 
     def _poll(self, blocks: Iterable[Block]) -> Deferred[None]:
         """Ask for ``blocks`` at once; fires when all have answered or failed, and never fails itself.
@@ -324,9 +325,8 @@ class Scanner:
     def _put_off(self, block: Block, why: str) -> None:
         overdue = self._overdue.setdefault(block, _Overdue(self._clock.seconds()))
         overdue.count += 1
-        backoff = self._interval * 2 ** min(overdue.count, 16)
         if overdue.count > 1:  # once is made up for on the next tick
-            overdue.next_time = self._clock.seconds() + min(backoff, self.slowest_probe)
+            overdue.next_time = self._clock.seconds() + backoff(overdue.count, self._interval, self.slowest_probe)
         if overdue.count == self.slave.patience:
             message = "{slave!r} answers, but not when asked for {block!s}: {why}"
             self._telling(block).warn(message, slave=self.slave, block=block, why=why)
@@ -402,7 +402,7 @@ class _Refusal:
 
     def wait(self, now: float, first: float, longest: float) -> None:
         """Wait for longer than the last time."""
-        self.next_time = now + min(first * 2 ** min(self.count, 16), longest)
+        self.next_time = now + backoff(self.count, first, longest)
         self.count += 1
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from evok_twisted.conditions import Condition, Signal, Subscription
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, Refused, Timeout
 from evok_twisted.logs import Logger, Repeats
@@ -41,7 +42,7 @@ class Bus(Protocol):
     def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
         """Write; what could not be sent by ``deadline`` (a time of the clock) fails and is never sent."""
 
-    def watch(self, watcher: Callable[[bool], None]) -> None:
+    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` whenever that changes."""
 
 
@@ -76,16 +77,14 @@ class Slave:
         #: blocks that were read and cannot be read any more, in words: what they have shown is old
         self.troubles: dict[Block, str] = {}
         self.registers = Registers()
-        self.online = False
         #: polls, one after the other, without an answer since the last answer
         self.silent = 0
         self.info = info
         self._missed = -math.inf
-        self._turns = Repeats(self._log, clock, burst=4)
+        self._offline = Condition(Repeats(self._log, clock, burst=4), clock, lasts=True)
+        self._turned: Signal[[bool]] = Signal(self._log)
         self._clock = clock
-        self._since = clock.seconds()
         self._acknowledged: dict[Block, int] = defaultdict(int)
-        self._watchers: list[Callable[[bool], None]] = []
         self._index: dict[int, list[Device]] = defaultdict(list)
         for device in devices:
             for key in device.watches:
@@ -94,9 +93,14 @@ class Slave:
     def __repr__(self) -> str:
         return f"slave {self.name} (unit {self.unit} on {self.bus.name})"
 
-    def watch(self, watcher: Callable[[bool], None]) -> None:
+    @property
+    def online(self) -> bool:
+        """Whether it answers."""
+        return not self._offline.lasts
+
+    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` whenever that changes."""
-        self._watchers.append(watcher)
+        return self._turned.watch(watcher)
 
     def divide(self, block: Block, parts: Iterable[Block]) -> None:
         """Read ``parts`` instead of ``block`` from now on."""
@@ -149,7 +153,8 @@ class Slave:
         self.info.answered = self._clock.seconds()
         self.silent = 0
         if not self.online and self.bus.online:  # otherwise that was of a round which the end of the bus cut short
-            self._turn(True, "")
+            self._offline.end("{slave!r} answers, after {lasted:.1f} s", slave=self)
+            self._turn()
 
     def failed(self, error: BaseException | None) -> None:
         """Count what went wrong with a request to it."""
@@ -167,20 +172,14 @@ class Slave:
             self.silent += 1
             self._missed = self._clock.seconds()
         if self.online and (self.silent >= self.patience or not self.bus.online):
-            self._turn(False, why)
+            self._offline.begin("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, why=why)
+            self._turn()
         elif self.silent == self.patience and self.info.answered is None:
             self._log.warn("{slave!r} does not answer: {why}", slave=self, why=why)
 
-    def _turn(self, online: bool, why: str) -> None:
-        now = self._clock.seconds()
-        lasted, self._since = now - self._since, now
-        self.online = self.info.online = online
-        if online:
-            self._turns.info("{slave!r} answers, after {lasted:.1f} s", slave=self, lasted=lasted)
-        else:
-            self._turns.warn("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, lasted=lasted, why=why)
-        for watcher in tuple(self._watchers):
-            watcher(online)
+    def _turn(self) -> None:
+        self.info.online = self.online
+        self._turned.emit(self.online)
 
 
 def _overlap(one: range, other: range) -> bool:

@@ -20,9 +20,9 @@ def test_every_subscriber_is_told():
 
 def test_a_subscription_can_be_undone_twice():
     events, told = Events(Clock()), []
-    undo = events.subscribe(told.append)
-    undo()
-    undo()
+    subscription = events.subscribe(told.append)
+    subscription.stop()
+    subscription.stop()
     events.publish([DEVICE])
     assert told == []
 
