@@ -22,12 +22,14 @@ from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
 from evok_twisted.api import webhook
-from evok_twisted.api.filters import EVERYTHING, parse_filter
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.core.desk import Desks
+from evok_twisted.core.filters import EVERYTHING
+from evok_twisted.core.identity import Identity
 from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Definitions, shipped_definitions
@@ -109,8 +111,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         if config is None and not Path(options["config"]).exists():
             print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
     unit = Unit(config or cfg.Config(), reactor, problems)
-    endpoints = list(_endpoints(unit.config.apis, options, reactor, problems))
-    webhooks = _webhooks(unit, options, reactor, problems)
+    apis = unit.config.apis
+    desks = unit.core.desks(options["dialect"] or apis.dialect)
+    endpoints = list(_endpoints(apis, options, reactor, problems))
+    webhooks = _webhooks(apis, desks, reactor, problems)
     if options["check"]:
         _check(unit, problems)
     if problems.fatal:
@@ -127,10 +131,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     unit.aliases.load()
-    clients = _clients(unit, options["dialect"], reactor) if unit.config.apis.websocket.enabled else None
+    clients = _clients(apis, desks, reactor) if apis.websocket.enabled else None
     service = EvokService(unit, clients)
     hosts = [socket.gethostname(), *(name for _, endpoint in endpoints for name in certified(endpoint))]
-    site = _site(unit, clients, options["dialect"], hosts, reactor)
+    site = _site(apis, desks, clients, hosts, reactor)
     for scheme, endpoint in endpoints:
         url = f"{scheme}://{{where}}/ws" if clients is not None else f"{scheme.replace('ws', 'http')}://{{where}}/"
         Port(endpoint, site, url).setServiceParent(service)
@@ -177,26 +181,21 @@ def _endpoints(
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
 
 
-def _clients(unit: Unit, dialect: Any, reactor: Any) -> ConnectionFactory:
-    apis = unit.config.apis
-    factory = ConnectionFactory(
-        unit.registry,
-        unit.commands,
-        unit.health,
+def _clients(apis: cfg.Apis, desks: Desks, reactor: Any) -> ConnectionFactory:
+    return ConnectionFactory(
+        desks,
         reactor,
-        dialect=dialect or apis.dialect,
         all_filtered=apis.websocket.all_filtered,
         max_clients=apis.websocket.max_clients,
         max_message_size=apis.websocket.max_message_size,
         max_message_rate=apis.websocket.max_message_rate,
     )
-    unit.events.subscribe(factory.hub.publish)
-    return factory
 
 
-def _site(unit: Unit, clients: ConnectionFactory | None, dialect: Any, hosts: Sequence[str], reactor: Any) -> ApiSite:
-    apis = unit.config.apis
-    children = resources(unit.registry, unit.commands, unit.health, dialect or apis.dialect)
+def _site(
+    apis: cfg.Apis, desks: Desks, clients: ConnectionFactory | None, hosts: Sequence[str], reactor: Any
+) -> ApiSite:
+    children = resources(desks)
     if clients is not None:
         children[b"ws"] = UpgradeResource(clients)
     origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, *hosts))
@@ -214,19 +213,18 @@ def _site(unit: Unit, clients: ConnectionFactory | None, dialect: Any, hosts: Se
     )
 
 
-def _webhooks(unit: Unit, options: Options, reactor: Any, problems: Problems) -> IService | None:
-    apis = unit.config.apis
+def _webhooks(apis: cfg.Apis, desks: Desks, reactor: Any, problems: Problems) -> IService | None:
     if not apis.webhook.enabled:
         return None
-    dialect, key = options["dialect"] or apis.dialect, "apis.webhook.device_mask"
+    desk, key = desks(Identity("webhook", "webhook"), None), "apis.webhook.device_mask"
     try:
-        wanted, unknown = parse_filter(apis.webhook.device_mask or EVERYTHING, dialect)
+        wanted, unknown = desk.wanted(apis.webhook.device_mask or EVERYTHING)
     except EvokError as error:
         problems.error(problems.file_of(key), key, str(error), fatal=False)
         return None
     if unknown:
         problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
-    return webhook.make(apis.webhook, wanted, dialect, unit.events, reactor)
+    return webhook.make(apis.webhook, desk, wanted, reactor)
 
 
 class EvokService(MultiService):

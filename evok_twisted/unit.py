@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
@@ -18,8 +17,11 @@ from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands, Writer
+from evok_twisted.core.desk import Core
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
+from evok_twisted.core.identity import RESETS
+from evok_twisted.core.journal import Journal
 from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
@@ -80,6 +82,7 @@ class Unit:
             self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
         )
         self.commands = Commands(self.registry, self.events, {**self._writers, AliasTable.GROUP: self.aliases})
+        self.core = Core(self.registry, self.commands, self.events, Journal(self.events), self.health)
 
     def _add_tcp(self, bus: cfg.Bus, settings: cfg.ModbusTcpSettings) -> None:
         tcp = TcpBus(
@@ -201,8 +204,8 @@ class Unit:
                     message = f"got {bus.settings.owpower!r}: {error}"
                     self._problems.error(self._problems.file_of(path), path, message, fatal=False)
 
-    def _switch_power(self, circuit: str, value: int) -> Deferred[Device]:
-        return self.commands.set("owpower", circuit, {"value": value})
+    async def _switch_power(self, circuit: str, value: int) -> Device:
+        return await self.commands.set(self.registry.find("owpower", circuit, "v3"), {"value": value}, RESETS)
 
     def summary(self) -> Iterator[str]:
         """What would run, for people, line by line."""

@@ -9,9 +9,13 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
+from evok_twisted.conditions import Signal
 from evok_twisted.core.commands import Commands
+from evok_twisted.core.desk import Core, Desk
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
+from evok_twisted.core.identity import Identity
+from evok_twisted.core.journal import Journal
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
@@ -19,12 +23,27 @@ from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Refused, Timeout
+from evok_twisted.logs import Logger
 from evok_twisted.model.boards import build
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister, keys_of
 from evok_twisted.model.system import ModbusSlave
 from evok_twisted.settings import Problems
 
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
+
+
+BY = Identity("somebody", "test")
+
+
+def core_of(rig, events=None):
+    """Everything of a rig that fronts need."""
+    events = events or rig.events
+    return Core(rig.registry, rig.commands, events, Journal(events), rig.health)
+
+
+def desk_of(unit, dialect="classic"):
+    """A desk in front of a whole unit."""
+    return Desk(unit.core, dialect, BY)
 
 
 class FakeBus:
@@ -49,10 +68,8 @@ class FakeBus:
         self.illegal = set()
         self.written = []
         self.online = True
-        self._watchers = []
-
-    def watch(self, watcher):
-        self._watchers.append(watcher)
+        self.turned = Signal(Logger())
+        self.watch = self.turned.watch
 
     def turn(self, online):
         self.online = online
@@ -60,8 +77,7 @@ class FakeBus:
             asked, self.asked = self.asked, []
             for _, answer in asked:
                 answer.errback(Offline("the connection was lost"))
-        for watcher in self._watchers:
-            watcher(online)
+        self.turned.emit(online)
 
     def read(self, unit, block, timeout=None):
         self.read_log.append(block)
@@ -137,6 +153,9 @@ class Rig:
         self.commands = Commands(self.registry, self.events, {name: self.writer})
         self.health = Health(clock)
         self.health.add(self.bus, "FAKE", [self.slave])
+        self.core = core_of(self)
+        self.desks = self.core.desks("classic")
+        self.desk = self.desks(BY, None)
 
     def start(self):
         """Scan until everything is known, and forget the changes of that."""
@@ -156,12 +175,12 @@ class Rig:
 
     def changed(self):
         """The names of the devices of each change set so far, which are forgotten."""
-        named = [[repr(device) for device in changes.devices] for changes in self.changes]
+        named = [[repr(device) for device, _ in changes.changes] for changes in self.changes]
         self.changes.clear()
         return named
 
     def set(self, name, circuit, **parameters):
-        return self.commands.set(name, circuit, parameters)
+        return self.desk.set(name, circuit, parameters)
 
 
 class TwoBoards:
@@ -175,6 +194,8 @@ class TwoBoards:
         writers = {"1": self.main.writer, "2": self.extension.writer}
         self.commands = Commands(self.registry, self.main.events, writers)
         self.health = self.main.health
+        self.core = core_of(self, self.main.events)
+        self.desks = self.core.desks("classic")
 
 
 @implementer(ITCPTransport)

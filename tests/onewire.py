@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from fakes import BY, core_of
 from twisted.internet.defer import Deferred, fail, succeed
 
+from evok_twisted.conditions import Signal
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
+from evok_twisted.core.health import Health
 from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.errors import Offline, Refused
+from evok_twisted.logs import Logger
 from evok_twisted.model.onewire import circuit_of
 from evok_twisted.model.sensors import OneWireBus, sensor
 
@@ -34,18 +38,15 @@ class FakeOwServer:
         self.refusing = None
         self.asked = []
         self.log = []
-        self._watchers = []
-
-    def watch(self, watcher):
-        self._watchers.append(watcher)
+        self.turned = Signal(Logger())
+        self.watch = self.turned.watch
 
     def turn(self, online):
         self.online = online
         asked, self.asked = self.asked, []
         for _, answer in asked:
             answer.errback(Offline("owserver is gone"))
-        for watcher in self._watchers:
-            watcher(online)
+        self.turned.emit(online)
 
     def directory(self, path):
         return self._request("dir", path)
@@ -126,6 +127,8 @@ class OneWireRig:
         )
         self.writer = SensorWriter(self.scanner, clock, power, limit=limit)
         self.commands = Commands(self.registry, self.events, {"OWFS": self.writer})
+        self.health = Health(clock)
+        self.desks = core_of(self).desks("classic")
 
     def start(self):
         """Find and read everything, and forget the changes of that."""
@@ -153,10 +156,10 @@ class OneWireRig:
 
     def changed(self):
         """The devices of each change set so far, which are forgotten."""
-        changes = [[getattr(one, "address", one.circuit) for one in change.devices] for change in self.changes]
+        changes = [[getattr(one, "address", one.circuit) for one, _ in change.changes] for change in self.changes]
         self.changes.clear()
         return changes
 
     def set(self, address, **parameters):
         device = self.device(address)
-        return self.commands.set(device.kind, device.circuit, parameters)
+        return Deferred.fromCoroutine(self.commands.set(device, parameters, BY))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from fakes import desk_of
 from stack import Stack
 
-from evok_twisted.api.dialects import fragment
+from evok_twisted.core.dialects import fragment
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 
@@ -113,7 +114,7 @@ async def test_every_command_writes_what_was_recorded_and_shows_the_state_record
     wrong = []
     for step in steps(case, commands):
         stack.factory.writes.clear()
-        await stack.unit.commands.set(step["dev"], step["circuit"], step["set"], case["dialect"])
+        await desk_of(stack.unit, case["dialect"]).set(step["dev"], step["circuit"], step["set"])
         writes = [list(write) for write in stack.factory.writes]
         difference = differs(shows(stack, case["dialect"], step["dev"], step["circuit"]), step["state"])
         if difference or (step["writes"] is not None and writes != step["writes"]):

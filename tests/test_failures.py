@@ -7,14 +7,14 @@ import struct
 
 import pytest
 import pytest_twisted
+from fakes import BY, desk_of
 from stack import DEFINITIONS, Running, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from evok_twisted import config as cfg
-from evok_twisted.api.dialects import fragment
-from evok_twisted.core.commands import Assignment
+from evok_twisted.core.dialects import fragment
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Timeout
 from evok_twisted.settings import Problems
@@ -80,7 +80,7 @@ class House(Running):
         return next(scanner.slave for scanner in self.unit.scanners if scanner.slave.name == name)
 
     def set(self, circuit, name="relay", **parameters):
-        return self.unit.commands.set(name, circuit, parameters)
+        return desk_of(self.unit).set(name, circuit, parameters)
 
     def state(self, circuit, name="relay"):
         return json.loads(fragment(self.unit.registry.find(name, circuit, "classic"), "classic"))
@@ -217,7 +217,7 @@ async def test_going_offline_and_coming_back_are_events_that_clients_see(build):
     house.changes.clear()
     house.servers["A"].mute.add(1)
     await house.until(lambda: not house.slave("A1").online, "it is offline")
-    seen = [repr(device) for changes in house.changes for device in changes.devices]
+    seen = [repr(device) for changes in house.changes for device, _ in changes.changes]
     assert "modbus_slave A1" in seen
     shown = house.state("A1", "modbus_slave")
     assert (shown["online"], shown["timeouts"] >= 3) == (False, True)
@@ -280,6 +280,6 @@ async def test_sets_of_several_boards_whose_server_falls_silent_each_have_their_
     house.servers["A"].mute.update((1, 2))
     find = house.unit.registry.find
     circuits = ("A1_01", "A2_01", "A1_03", "B1_01")
-    sets = [Assignment(find("relay", circuit, "classic"), {"value": 1}) for circuit in circuits]
-    outcomes = await house.unit.commands.set_all(sets)
+    sets = [(find("relay", circuit, "classic"), {"value": 1}) for circuit in circuits]
+    outcomes = await house.unit.commands.set_all(sets, BY)
     assert [outcome and outcome.code in ("timeout", "offline") for outcome in outcomes] == [True, True, True, None]

@@ -17,8 +17,8 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from evok_twisted import config as cfg
-from evok_twisted.api.filters import DEFAULT
 from evok_twisted.api.webhook import Webhook, agent, sender
+from evok_twisted.core.filters import DEFAULT
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.settings import Problems
 
@@ -104,8 +104,8 @@ async def test_a_webhook_reaches_its_receiver_by_any_name(resolver, url, interfa
     listening = reactor.listenTCP(0, Site(page), interface=interface)
     url = url.format(listening.getHost().port)
     rig = Rig(Clock()).start()
-    hook = Webhook(url, DEFAULT, "classic", rig.clock, sender(agent(reactor)), complex_events=True)
-    rig.events.subscribe(hook.publish)
+    hook = Webhook(url, rig.desk, DEFAULT, rig.clock, sender(agent(reactor)), complex_events=True)
+    hook.start()
     rig.set("led", "1_01", value=1)
     assert await page.told.addTimeout(5, reactor) == url.partition("//")[2].partition("/")[0]
     hook.stop()

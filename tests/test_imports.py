@@ -129,6 +129,19 @@ def test_only_the_outermost_modules_touch_the_global_reactor(module):
     assert [name for name in imports_of(module) if below(name, "twisted.internet.reactor")] == []
 
 
+#: What fronts know of the core: their desk, and what it hands out.
+SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity", "core.slices"}
+#: What describes the desk's answers needs to know what they are made of.
+DESCRIBED = {"api.openapi": {"core.dialects", "core.health"}}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if part_of(module) == "api"])
+def test_a_front_knows_its_desk_and_nothing_else_of_the_core(module):
+    used = {own_module(name) for name in imports_of(module)} - {None}
+    seen = SEEN_FROM_A_DESK | DESCRIBED.get(module, set())
+    assert [other for other in used if part_of(other) == "core" and other not in seen] == []
+
+
 # The eyes of this test
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
+from fakes import desk_of
 from stack import DEFINITIONS, turn
 from twisted.internet import reactor
 
@@ -91,13 +92,12 @@ class Together:
         self.unit = Unit(cfg.Config(buses=buses), reactor, Problems())
         self.power = []
         self.unit.events.subscribe(self._changed)
-        self.service = EvokService(
-            self.unit, ConnectionFactory(self.unit.registry, self.unit.commands, self.unit.health, reactor)
-        )
+        self.desk = desk_of(self.unit)
+        self.service = EvokService(self.unit, ConnectionFactory(self.unit.core.desks("classic"), reactor))
         self.service.startService()
 
     def _changed(self, changes):
-        self.power += [device.state.value for device in changes.devices if device.kind == "owpower"]
+        self.power += [change.state.value for change in changes.changes if change.device.kind == "owpower"]
 
     async def until(self, condition, what):
         deadline = reactor.seconds() + 10
@@ -128,7 +128,7 @@ async def together():
 @pytest_twisted.ensureDeferred
 async def test_a_reset_switches_the_power_off_and_on_and_scans(together):
     together.owserver.sensors["26.A1B2C3000000"] = thermometer("26.A1B2C3000000", reactor, 20.0)
-    device = await together.unit.commands.set("owbus", "OWFS", {"do_reset": True})
+    device = await together.desk.set("owbus", "OWFS", {"do_reset": True})
     assert device.kind == "owbus"
     assert together.power == [1, 0]
     assert len(together.unit.registry.of_kind("temp")) == 2
@@ -136,7 +136,7 @@ async def test_a_reset_switches_the_power_off_and_on_and_scans(together):
 
 @pytest_twisted.ensureDeferred
 async def test_a_stop_in_the_middle_of_a_reset_leaves_the_power_on(together):
-    reset = together.unit.commands.set("owbus", "OWFS", {"do_reset": True})
+    reset = together.desk.set("owbus", "OWFS", {"do_reset": True})
     outcome = []
     reset.addBoth(outcome.append)
     await together.until(lambda: together.power == [1], "the power is off")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fakes import Rig
+from fakes import BY, Rig
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -38,7 +38,7 @@ class Client:
 
     def __init__(self, model="00", rig=None):
         self.rig = rig or Rig(Clock(), model).start()
-        tree = resources(self.rig.registry, self.rig.commands, self.rig.health, "classic")
+        tree = resources(self.rig.desks)
         self.site = ApiSite(Root(tree), self.rig.clock)
 
     def send(self, method, path, body=b"", **headers):
@@ -72,10 +72,7 @@ class Talk:
         self.sent = []
         self.filters = []
         self.session = Session(
-            self.rig.registry,
-            self.rig.commands,
-            self.rig.health,
-            dialect,
+            self.rig.desks(BY, dialect),
             all_filtered=all_filtered,
             send=self.sent.append,
             listen=self.filters.append,

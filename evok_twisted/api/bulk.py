@@ -10,13 +10,11 @@ import msgspec
 from msgspec import Meta
 from twisted.web.server import Request
 
-from evok_twisted.api.dialects import fragment, listing, settable
 from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
-from evok_twisted.core.commands import Assignment
+from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
 
 #: The status of an answer in which some succeeded and some failed at the hardware.
 MULTI_STATUS = 207
@@ -93,40 +91,40 @@ class Bulk(Front):
         }
     }
 
-    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+    via = "bulk"
+
+    async def answer(self, request: Request, desk: Desk) -> bytes:
         asked = _parse(self.body(request))
-        clock = self._commands.clock
-        sets: list[Assignment] = []
+        clock = desk.clock
+        sets: list[tuple[Device, Mapping[str, Any]]] = []
         places: list[str] = []
         async for n, one in sliced(enumerate(asked.individual_assignments), clock):
             places.append(f"individual_assignments[{n}]")
             with _at(places[-1]):
-                device = self._registry.find(one.device_type, one.device_circuit, dialect)
-            sets.append(Assignment(device, settable(device, one.assigned_values, dialect)))
+                sets.append((desk.find(one.device_type, one.device_circuit), one.assigned_values))
         groups: list[int] = []
         async for n, group in sliced(enumerate(asked.group_assignments), clock):
             with _at(f"group_assignments[{n}]"):
-                devices = self._select((group.device_type,), group, dialect)
+                devices = _select(desk, (group.device_type,), group)
             _bound(len(sets) + len(devices))
             groups.append(len(devices))
             places += [f"group_assignments[{n}]"] * len(devices)
-            async for device in sliced(devices, clock):
-                sets.append(Assignment(device, settable(device, group.assigned_values, dialect)))
+            sets += [(device, group.assigned_values) for device in devices]
         queries: list[list[Device]] = []
         meant = len(sets)
         async for n, query in sliced(enumerate(asked.group_queries), clock):
             with _at(f"group_queries[{n}]"):
-                queries.append(self._select(query.device_types, query, dialect))
+                queries.append(_select(desk, query.device_types, query))
             meant += len(queries[-1])
             _bound(meant)
         try:
-            outcomes = await self._commands.set_all(sets)
+            outcomes = await desk.set_all(sets)
         except EvokError as error:
             error.args = (f"{places[error.index]}: {error}",)
             raise
         shown = [
-            fragment(device, dialect) if outcome is None else failure_of(outcome)
-            for (device, *_), outcome in zip(sets, outcomes, strict=True)
+            desk.fragment(device) if outcome is None else failure_of(outcome)
+            for (device, _), outcome in zip(sets, outcomes, strict=True)
         ]
         first = len(asked.individual_assignments)
         lists = []
@@ -136,18 +134,13 @@ class Bulk(Front):
         body = b'{"individual_assignments":[%b],"group_assignments":[%b],"group_queries":[%b]}' % (
             b",".join(shown[: len(asked.individual_assignments)]),
             b",".join(lists),
-            b",".join(listing(devices, dialect) for devices in queries),
+            b",".join(map(desk.listing, queries)),
         )
         return json(request, body, MULTI_STATUS if any(outcomes) else 200)
 
-    def _select(self, names: Any, narrowed: GroupAssignment | GroupQuery, dialect: Dialect) -> list[Device]:
-        return self._registry.select(
-            names,
-            dialect,
-            circuits=narrowed.device_circuits,
-            group=narrowed.group,
-            number=narrowed.global_device_id,
-        )
+
+def _select(desk: Desk, names: Any, narrowed: GroupAssignment | GroupQuery) -> list[Device]:
+    return desk.select(names, circuits=narrowed.device_circuits, group=narrowed.group, number=narrowed.global_device_id)
 
 
 def _parse(body: bytes) -> BulkRequest:

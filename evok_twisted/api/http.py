@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.registry import Registry
+from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.core.identity import ANONYMOUS, Identity
 from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
@@ -199,39 +199,49 @@ class JsonResource(Resource):
 
 
 class Front(JsonResource):
-    """A resource over the core: it parses and renders, and decides nothing.
+    """A resource over a desk: it parses and renders, and decides nothing.
 
-    :param dialect: of whoever chooses none.
+    :cvar via: what it is called where it is told who did something.
     """
 
     paths = {}
+    via: ClassVar[str]
 
-    def __init__(self, registry: Registry, commands: Commands, dialect: Dialect) -> None:
+    def __init__(self, desks: Desks) -> None:
         super().__init__()
-        self._registry = registry
-        self._commands = commands
-        self._dialect = dialect
+        self._desks = desks
 
-    def dialect(self, request: Request) -> Dialect:
-        """The dialect that a request asks for with ``?dialect=``.
+    def _desk(self, request: Request) -> Desk:
+        return self._desks(Identity(ANONYMOUS, self.via), _dialect(request))
 
-        :raises BadValue: it is none.
-        """
-        if b"?" not in request.uri:
-            return self._dialect
-        for asked in request.args.get(b"dialect", ()):
-            for dialect in DIALECTS:
-                if asked == dialect.encode():
-                    return dialect
-            raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
-        return self._dialect
+    def get(self, request: Request) -> bytes:
+        return self.show(request, self._desk(request))
 
     def post(self, request: Request) -> int:
-        return self.later(request, Deferred.fromCoroutine(self.answer(request, self.dialect(request))))
+        return self.later(request, Deferred.fromCoroutine(self.answer(request, self._desk(request))))
 
-    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+    def show(self, request: Request, desk: Desk) -> bytes:
+        """Answer GET and HEAD."""
+        raise NotImplementedError
+
+    async def answer(self, request: Request, desk: Desk) -> bytes:
         """Answer POST."""
         raise NotImplementedError
+
+
+def _dialect(request: Request) -> Dialect | None:
+    """The dialect that a request asks for with ``?dialect=``, if it does.
+
+    :raises BadValue: it is none.
+    """
+    if b"?" not in request.uri:
+        return None
+    for asked in request.args.get(b"dialect", ()):
+        for dialect in DIALECTS:
+            if asked == dialect.encode():
+                return dialect
+        raise BadValue(f"dialect: got {asked.decode(errors='replace')!r:.60}, expected {' or '.join(DIALECTS)}")
+    return None
 
 
 def _body(request: Request, body: bytes) -> bytes:

@@ -5,56 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from evok_twisted.api.dialects import listing
-from evok_twisted.api.filters import DEFAULT, Filter
-from evok_twisted.core.events import ChangeSet
-from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
+from evok_twisted.core.desk import Desk
+from evok_twisted.core.events import Change, ChangeSet
+from evok_twisted.core.filters import DEFAULT, Filter
 
 
 class Client(Protocol):
     """Who listens."""
 
-    def deliver(self, message: Any, devices: tuple[Device, ...]) -> None:
-        """Take a prepared message that tells of ``devices``."""
+    def deliver(self, message: Any, changes: tuple[Change, ...]) -> None:
+        """Take a prepared message that tells of ``changes``."""
 
 
-Group = tuple[Dialect, Filter]
+#: Makes of JSON what clients take, such as a framed WebSocket message.
+Prepare = Callable[[bytes], Any]
+
+Key = tuple[str, Filter]
+
+
+class _Group:
+    """Clients that hear the same."""
+
+    def __init__(self, desk: Desk, wanted: Filter, prepare: Prepare) -> None:
+        self.clients: dict[Client, None] = {}
+        self._desk = desk
+        self._prepare = prepare
+        self.subscription = desk.subscribe(self._publish, wanted)
+
+    def _publish(self, changes: ChangeSet) -> None:
+        message = self._prepare(self._desk.told(changes.changes))
+        for client in tuple(self.clients):
+            client.deliver(message, changes.changes)
 
 
 class Hub:
-    """Clients grouped by what they hear.
+    """Clients grouped by what they hear."""
 
-    :param prepare: makes of the JSON what clients take, such as a framed WebSocket message.
-    """
-
-    def __init__(self, prepare: Callable[[bytes], Any]) -> None:
+    def __init__(self, prepare: Prepare) -> None:
         self._prepare = prepare
-        self._groups: dict[Group, dict[Client, None]] = {}
-        self._group_of: dict[Client, Group] = {}
+        self._groups: dict[Key, _Group] = {}
+        self._key_of: dict[Client, Key] = {}
 
     def __len__(self) -> int:
-        return len(self._group_of)
+        return len(self._key_of)
 
-    def join(self, client: Client, dialect: Dialect, wanted: Filter = DEFAULT) -> None:
+    def join(self, client: Client, desk: Desk, wanted: Filter = DEFAULT) -> None:
         """Let ``client`` hear, from now on, what ``wanted`` accepts; a filter it had before is gone."""
         self.leave(client)
-        self._group_of[client] = (dialect, wanted)
-        self._groups.setdefault((dialect, wanted), {})[client] = None
+        key = self._key_of[client] = (desk.dialect, wanted)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(desk, wanted, self._prepare)
+        group.clients[client] = None
 
     def leave(self, client: Client) -> None:
         """Let ``client`` hear nothing."""
-        group = self._group_of.pop(client, None)
-        if group is not None:
-            del self._groups[group][client]
-            if not self._groups[group]:
-                del self._groups[group]
-
-    def publish(self, changes: ChangeSet) -> None:
-        """Tell everybody who wants to know; a subscriber of ``Events``."""
-        for (dialect, wanted), clients in tuple(self._groups.items()):
-            devices = tuple(device for device in changes.devices if wanted.accepts(device))
-            if devices:
-                message = self._prepare(listing(devices, dialect))
-                for client in tuple(clients):
-                    client.deliver(message, devices)
+        key = self._key_of.pop(client, None)
+        if key is not None:
+            group = self._groups[key]
+            del group.clients[client]
+            if not group.clients:
+                group.subscription.stop()
+                del self._groups[key]

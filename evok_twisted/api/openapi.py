@@ -13,10 +13,10 @@ from twisted.web.server import Request
 
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
-from evok_twisted.api.dialects import FIELDS, schema
 from evok_twisted.api.http import Front, JsonResource, Operation, json, our_version, schema_of
+from evok_twisted.core.desk import Desk
+from evok_twisted.core.dialects import FIELDS, schema
 from evok_twisted.core.health import Report
-from evok_twisted.core.registry import Registry
 from evok_twisted.errors import COMMAND_ERRORS, EvokError, Superseded
 from evok_twisted.model.kinds import DIALECTS, names
 
@@ -51,28 +51,28 @@ class OpenApi(JsonResource):
 
     paths = {"": {b"GET": Operation("get", "This description", {"type": "object"})}}
 
-    def __init__(self, tree: Mapping[bytes, IResource], registry: Registry) -> None:
+    def __init__(self, tree: Mapping[bytes, IResource], desk: Desk) -> None:
         super().__init__()
         self._tree = tree
-        self._registry = registry
+        self._desk = desk
         self._made = b""
         #: how many devices there were then
         self._made_of = -1
 
     def get(self, request: Request) -> bytes:
-        if self._made_of != self._registry.size:
-            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._registry)), self._registry.size
+        if self._made_of != self._desk.size:
+            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._desk)), self._desk.size
         return json(request, self._made)
 
 
-def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of ``tree``; what can be set is that of the circuits of ``registry``."""
+def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of ``tree``; what can be set is that of the circuits of ``desk``."""
     paths: dict[str, Any] = {}
     for prefix, resource in tree.items():
         if isinstance(resource, JsonResource):
             for template, operations in resource.paths.items():
                 path = "/".join(["", prefix.decode(), *([template] if template else [])])
-                paths[path] = _path(path, resource, operations, registry)
+                paths[path] = _path(path, resource, operations, desk)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,20 +83,18 @@ def document(tree: Mapping[bytes, IResource], registry: Registry) -> dict[str, A
         "servers": [{"url": "/", "description": "The unit that this description is of"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _without_defaults(_referred_to(paths, _schemas(registry)))},
+        "components": {"schemas": _without_defaults(_referred_to(paths, _schemas(desk)))},
     }
 
 
-def _path(
-    path: str, resource: JsonResource, operations: Mapping[bytes, Operation], registry: Registry
-) -> dict[str, Any]:
+def _path(path: str, resource: JsonResource, operations: Mapping[bytes, Operation], desk: Desk) -> dict[str, Any]:
     first = path.split("/")[1].removesuffix(".json")
     tag = first if first in _TAGS else "service"
     names_of = [one.name for one in operations.values()]
     options = Operation(f"options_of_{names_of[0]}", "The methods that this path takes", None, also={204: "Allow"})
     described = {method.decode().lower(): one for method, one in operations.items()} | {"options": options}
     return {
-        "parameters": _parameters(path, registry, chooses=isinstance(resource, Front)),
+        "parameters": _parameters(path, desk, chooses=isinstance(resource, Front)),
         **{
             method: {"operationId": f"{first}_{one.name}", "tags": [tag], **_operation(one)}
             for method, one in described.items()
@@ -104,8 +102,8 @@ def _path(
     }
 
 
-def _parameters(path: str, registry: Registry, *, chooses: bool) -> list[dict[str, Any]]:
-    circuits = list(dict.fromkeys(device.circuit for device in registry))
+def _parameters(path: str, desk: Desk, *, chooses: bool) -> list[dict[str, Any]]:
+    circuits = list(dict.fromkeys(device.circuit for device in desk))
     known: dict[str, tuple[str, Any]] = {
         "dev": ("The kind of the circuit, by any name that it has in either dialect", schema_of("Dev")),
         "circuit": (
@@ -179,7 +177,7 @@ def _failure(name: str, meaning: str) -> dict[str, Any]:
     }
 
 
-def _schemas(registry: Registry) -> dict[str, Any]:
+def _schemas(desk: Desk) -> dict[str, Any]:
     classes = tuple(FIELDS)
     types = _components([device.shows for device in classes])
     states = _states(types)
@@ -211,7 +209,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
         "Dev": {"description": "A name of a kind of circuit", "type": "string", "enum": names()},
         "Dialect": {"description": "Whose names are used", "type": "string", "enum": list(DIALECTS)},
         "Success": _object("A set that was done", success={"const": True}, result=state),
-        "Parameters": _parameters_of(registry),
+        "Parameters": _parameters_of(desk),
         "BulkAnswer": _object(
             "Outcomes and answers, in the order of the request",
             individual_assignments=outcomes,
@@ -346,10 +344,10 @@ def _one_or_many(name: str, most: int) -> dict[str, Any]:
     return {"anyOf": [schema_of(name), several]}
 
 
-def _parameters_of(registry: Registry) -> dict[str, Any]:
+def _parameters_of(desk: Desk) -> dict[str, Any]:
     """What can be set; which of it a circuit takes is of its kind. Every value may be text, too."""
     found: dict[str, list[Any]] = {"alias": [{"type": "string"}]}
-    for device in registry:
+    for device in desk:
         for name, parameter in device.parameters.items():
             schemas = found.setdefault(name, [{"type": "string"}])
             if parameter.schema not in schemas:

@@ -11,11 +11,10 @@ from urllib.parse import parse_qsl
 import msgspec
 from twisted.web.server import Request
 
-from evok_twisted.api.dialects import fragment, listing, settable, state_object
 from evok_twisted.api.http import Front, Operation, json, path_of, schema_of
+from evok_twisted.core.desk import Desk
 from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect, named
 
 _encode = msgspec.json.encode
 
@@ -68,43 +67,43 @@ class Rest(Front):
         "{dev}/{circuit}/{property}": {b"GET": _GET_PROPERTY},
     }
 
-    def get(self, request: Request) -> bytes:
-        dialect = self.dialect(request)
+    via = "rest"
+
+    def show(self, request: Request, desk: Desk) -> bytes:
         path = path_of(request)
         if path == [EVERY]:
-            return json(request, listing(self._registry, dialect))
+            return json(request, desk.listing(desk))
         name, circuit = path[:2]
         if circuit == EVERY:
-            devices = [device for kind in named(name, dialect) for device in self._registry.of_kind(kind)]
+            devices = desk.select((name,))
             if len(path) == 2:
-                return json(request, listing(devices, dialect))
-            return json(request, _encode(_properties(devices, dialect, path[2])))
-        device = self._registry.find(name, circuit, dialect)
+                return json(request, desk.listing(devices))
+            return json(request, _encode(_properties(devices, desk, path[2])))
+        device = desk.find(name, circuit)
         if len(path) == 2:
-            return json(request, fragment(device, dialect))
-        return json(request, _encode({path[2]: _property(device, dialect, path[2])}))
+            return json(request, desk.fragment(device))
+        return json(request, _encode({path[2]: _property(device, desk, path[2])}))
 
-    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+    async def answer(self, request: Request, desk: Desk) -> bytes:
         name, circuit = path_of(request)
-        device = self._registry.find(name, circuit, dialect)
+        desk.find(name, circuit)  # that it is not there is told before what is wrong with the body
         given = _parameters(self.body(request), request.getHeader(b"content-type") or b"")
-        parameters = settable(device, given, dialect)
-        await self._commands.set_device(device, parameters)
-        return json(request, b'{"success":true,"result":%b}' % fragment(device, dialect))
+        device = await desk.set(name, circuit, given)
+        return json(request, b'{"success":true,"result":%b}' % desk.fragment(device))
 
 
-def _property(device: Device, dialect: Dialect, name: str) -> Any:
+def _property(device: Device, desk: Desk, name: str) -> Any:
     """One field of a state; an alias is one of every circuit, whether it has one or not.
 
     :raises UnknownProperty: the state has no such field.
     """
-    shown = state_object(device, dialect)
+    shown = desk.state(device)
     if name not in shown and name != "alias":
         raise UnknownProperty(f"{device!r} has no property {name!r:.60}; there are {', '.join(shown)}")
     return shown.get(name, "")
 
 
-def _properties(devices: list[Device], dialect: Dialect, name: str) -> list[dict[str, Any]]:
+def _properties(devices: list[Device], desk: Desk, name: str) -> list[dict[str, Any]]:
     """One field of the states of several circuits, without those that have no such field.
 
     :raises UnknownProperty: none of them has.
@@ -112,7 +111,7 @@ def _properties(devices: list[Device], dialect: Dialect, name: str) -> list[dict
     found, missing = [], None
     for device in devices:
         try:
-            found.append({"circuit": device.circuit_in(dialect), name: _property(device, dialect, name)})
+            found.append({"circuit": device.circuit_in(desk.dialect), name: _property(device, desk, name)})
         except UnknownProperty as error:
             missing = error
     if missing is not None and not found:

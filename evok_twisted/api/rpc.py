@@ -9,15 +9,14 @@ import msgspec
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
-from evok_twisted.api.dialects import state_object
 from evok_twisted.api.http import Front, Operation, json, schema_of
 from evok_twisted.api.session import is_id
+from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
 from evok_twisted.model.sensors import TYPES, Sensor
 from evok_twisted.settings import nearest
 
@@ -116,18 +115,17 @@ class Rpc(Front):
         }
     }
 
-    async def answer(self, request: Request, dialect: Dialect) -> bytes:
+    via = "rpc"
+
+    async def answer(self, request: Request, desk: Desk) -> bytes:
         try:
             message = msgspec.json.decode(self.body(request))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             return json(request, _error(None, PARSE_ERROR, f"this is not JSON: {error}"[:200]))
         if not isinstance(message, list):
-            answer = await self._call(message, dialect)
+            answer = await self._call(message, desk)
         elif 0 < len(message) <= LARGEST_BATCH:
-            calls = [
-                Deferred.fromCoroutine(self._call(call, dialect))
-                async for call in sliced(message, self._commands.clock)
-            ]
+            calls = [Deferred.fromCoroutine(self._call(call, desk)) async for call in sliced(message, desk.clock)]
             done: Any = await DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
             answers = [answer for _, answer in done if answer is not None]
             answer = b"[%b]" % b",".join(answers) if answers else None
@@ -138,7 +136,7 @@ class Rpc(Front):
             return b""
         return json(request, answer)
 
-    async def _call(self, call: object, dialect: Dialect) -> bytes | None:
+    async def _call(self, call: object, desk: Desk) -> bytes | None:
         """The answer to one call; None to a notification."""
         given = call.get("id") if isinstance(call, dict) else None
         if given is not None and not is_id(given):
@@ -149,7 +147,7 @@ class Rpc(Front):
             return _error(given, error.rpc, str(error))  # told even without an id: it may be that which is wrong
         try:
             answer = b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (
-                _encode(await self._do(name, parameters, dialect)),
+                _encode(await _do(name, parameters, desk)),
                 _encode(given),
             )
         except EvokError as error:
@@ -159,36 +157,37 @@ class Rpc(Front):
             answer = _error(given, EvokError.rpc, "something went wrong in the service; its log says more")
         return answer if "id" in call else None  # type: ignore[operator]  # checked: a dict
 
-    async def _do(self, name: str, parameters: list[Any] | dict[str, Any], dialect: Dialect) -> Any:
-        if name == LIST_METHODS:
-            _bound(name, (), parameters)
-            return sorted(NAMES)
-        if name == LIST_SENSORS:
-            bus = self._registry.find("owbus", _bound(name, ("circuit",), parameters)["circuit"], dialect)
-            return self._sensors_of(bus)
-        method = METHODS.get(name)
-        if method is None:
-            raise UnknownMethod(f"there is no method {name!r:.60}; {nearest(name[:60], NAMES)}")
-        values = _bound(name, ("circuit", *method.takes), parameters, method.optional)
-        circuit = values.pop("circuit")
-        changes = {**method.constants, **{method.sets[key]: value for key, value in values.items()}}
-        if changes:
-            device = await self._commands.set(method.name, circuit, changes, dialect)
-        else:
-            device = self._registry.find(method.name, circuit, dialect)
-        state = state_object(device, dialect)
-        if not method.answers:
-            return state
-        fields = [state.get(field) for field in method.answers if field in (*state, "value")]
-        return fields[0] if len(fields) == 1 else fields
 
-    def _sensors_of(self, bus: Device) -> dict[str, list[str]]:
-        """Addresses of the sensors on a bus, by their type; of every type that we know."""
-        found: dict[str, list[str]] = {kind: [] for kind in TYPES}
-        for sensor in self._registry.select(("sensor",), "v3"):
-            if isinstance(sensor, Sensor) and sensor.group == bus.group:
-                found.setdefault(sensor.state.type, []).append(sensor.state.address)
-        return found
+async def _do(name: str, parameters: list[Any] | dict[str, Any], desk: Desk) -> Any:
+    if name == LIST_METHODS:
+        _bound(name, (), parameters)
+        return sorted(NAMES)
+    if name == LIST_SENSORS:
+        return _sensors_of(desk.find("owbus", _bound(name, ("circuit",), parameters)["circuit"]), desk)
+    method = METHODS.get(name)
+    if method is None:
+        raise UnknownMethod(f"there is no method {name!r:.60}; {nearest(name[:60], NAMES)}")
+    values = _bound(name, ("circuit", *method.takes), parameters, method.optional)
+    circuit = values.pop("circuit")
+    changes = {**method.constants, **{method.sets[key]: value for key, value in values.items()}}
+    if changes:
+        device = await desk.set(method.name, circuit, changes)
+    else:
+        device = desk.find(method.name, circuit)
+    state = desk.state(device)
+    if not method.answers:
+        return state
+    fields = [state.get(field) for field in method.answers if field in (*state, "value")]
+    return fields[0] if len(fields) == 1 else fields
+
+
+def _sensors_of(bus: Device, desk: Desk) -> dict[str, list[str]]:
+    """Addresses of the sensors on a bus, by their type; of every type that we know."""
+    found: dict[str, list[str]] = {kind: [] for kind in TYPES}
+    for sensor in desk.select(("sensor",)):
+        if isinstance(sensor, Sensor) and sensor.group == bus.group:
+            found.setdefault(sensor.state.type, []).append(sensor.state.address)
+    return found
 
 
 def _checked(call: object) -> tuple[str, list[Any] | dict[str, Any]]:

@@ -9,19 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from evok_twisted.api.dialects import fragment, listing, settable
-from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.health import Health
-from evok_twisted.core.registry import Registry
+from evok_twisted.core.desk import Desk
+from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
 
 _encode = msgspec.json.encode
 
@@ -40,6 +35,7 @@ class Session:
     A command with an ``id`` gets exactly one reply; without one it gets an answer only where the answer is its
     purpose. What cannot be understood is passed over.
 
+    :param desk: the client's.
     :param send: sends one message to the client; does nothing when the client is gone.
     :param listen: is told the filter whenever the client chooses one.
     :param peer: the client's address, for the log.
@@ -50,10 +46,7 @@ class Session:
 
     def __init__(
         self,
-        registry: Registry,
-        commands: Commands,
-        health: Health,
-        dialect: Dialect,
+        desk: Desk,
         *,
         all_filtered: bool,
         send: Callable[[bytes], None],
@@ -61,10 +54,7 @@ class Session:
         peer: str,
         told: Repeats,
     ) -> None:
-        self._registry = registry
-        self._commands = commands
-        self._health = health
-        self._dialect = dialect
+        self._desk = desk
         self._all_filtered = all_filtered
         self._send = send
         self._listen = listen
@@ -114,8 +104,8 @@ class Session:
         self._fail(message.get("id"), EvokError("something went wrong in the service; its log says more"), message)
 
     def _all(self, message: Mapping[str, Any]) -> None:
-        wanted = filter(self._filter.accepts, self._registry) if self._all_filtered else self._registry
-        listed = listing(wanted, self._dialect)
+        desk = self._desk
+        listed = desk.listing(filter(self._filter.accepts, desk) if self._all_filtered else desk)
         if "id" in message:
             self._succeed(message["id"], listed)
         else:
@@ -124,35 +114,33 @@ class Session:
     def _choose(self, message: Mapping[str, Any]) -> None:
         if "devices" not in message:
             raise BadParameter("devices is missing, expected a list of kinds")
-        self._filter, unknown = parse_filter(message["devices"], self._dialect)
+        self._filter, unknown = self._desk.wanted(message["devices"])
         self._listen(self._filter)
         if "id" in message:
             self._succeed(message["id"], _encode({"devices": message["devices"], "unknown": unknown}))
 
     def _full(self, message: Mapping[str, Any]) -> None:
-        device = self._registry.find(*_target(message), self._dialect)
+        device = self._desk.find(*_target(message))
         if "id" in message:
-            self._succeed(message["id"], fragment(device, self._dialect))
+            self._succeed(message["id"], self._desk.fragment(device))
         else:
-            self._send(listing((device,), self._dialect))
+            self._send(self._desk.listing((device,)))
 
     def _tell_health(self, message: Mapping[str, Any]) -> None:
-        report = _encode(self._health.report())
+        report = _encode(self._desk.health())
         if "id" in message:
             self._succeed(message["id"], report)
         else:
             self._send(b"[%b]" % report)
 
     def _set(self, message: Mapping[str, Any]) -> None:
-        device = self._registry.find(*_target(message), self._dialect)
-        parameters = settable(device, _parameters(message), self._dialect)
-        done = Deferred.fromCoroutine(self._commands.set_device(device, parameters))
+        done = self._desk.set(*_target(message), _parameters(message))
         done.addCallback(self._was_set, message)
         done.addErrback(self._was_not_set, message)
 
     def _was_set(self, device: Device, message: Mapping[str, Any]) -> None:
         if "id" in message:
-            self._succeed(message["id"], fragment(device, self._dialect))
+            self._succeed(message["id"], self._desk.fragment(device))
 
     def _was_not_set(self, failure: Failure, message: Mapping[str, Any]) -> None:
         if isinstance(failure.value, EvokError):

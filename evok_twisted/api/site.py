@@ -19,11 +19,9 @@ from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.health import Health
-from evok_twisted.core.registry import Registry
+from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.core.identity import ANONYMOUS, Identity
 from evok_twisted.logs import Logger
-from evok_twisted.model.kinds import Dialect
 
 
 class Root(JsonResource):
@@ -60,30 +58,27 @@ class HealthResource(JsonResource):
         }
     }
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self._health = health
+        self._desk = desk
 
     def get(self, request: Request) -> bytes:
-        report = self._health.report()
+        report = self._desk.health()
         return json(request, msgspec.json.encode(report), 200 if report.healthy else 503)
 
 
-def resources(registry: Registry, commands: Commands, health: Health, dialect: Dialect) -> dict[bytes, IResource]:
-    """What is served under each path, but for the WebSocket.
-
-    :param dialect: of whoever chooses none.
-    """
-    rest = Rest(registry, commands, dialect)
+def resources(desks: Desks) -> dict[bytes, IResource]:
+    """What is served under each path, but for the WebSocket."""
+    rest, desk = Rest(desks), desks(Identity(ANONYMOUS, "rest"), None)
     tree: dict[bytes, IResource] = {
         b"rest": rest,
         b"json": rest,
-        b"bulk": Bulk(registry, commands, dialect),
-        b"rpc": Rpc(registry, commands, dialect),
-        b"health": HealthResource(health),
+        b"bulk": Bulk(desks),
+        b"rpc": Rpc(desks),
+        b"health": HealthResource(desk),
         b"version": Version(),
     }
-    tree[b"openapi.json"] = OpenApi(tree, registry)
+    tree[b"openapi.json"] = OpenApi(tree, desk)
     return tree
 
 

@@ -10,7 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -27,15 +27,14 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from evok_twisted.api.dialects import listing
-from evok_twisted.api.filters import Filter
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.config import WebhookApi
-from evok_twisted.core.events import ChangeSet, Events
+from evok_twisted.core.desk import Desk
+from evok_twisted.core.events import ChangeSet
+from evok_twisted.core.filters import Filter
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
 
 #: Seconds that a receiver has for its whole answer.
 TIMEOUT = 5.0
@@ -63,11 +62,11 @@ class Webhook:
     _log = Logger()
 
     def __init__(
-        self, url: str, wanted: Filter, dialect: Dialect, clock: Any, send: Send, *, complex_events: bool
+        self, url: str, desk: Desk, wanted: Filter, clock: IReactorTime, send: Send, *, complex_events: bool
     ) -> None:
         self._url = url
+        self._desk = desk
         self._wanted = wanted
-        self._dialect = dialect
         self._clock = clock
         self._send = send
         self._complex = complex_events
@@ -77,12 +76,15 @@ class Webhook:
         self._retry = Timer(clock, self._next)
         self._failures = 0
         self._stopped = False
+        self._subscription: Subscription | None = None
         self._down = Condition(Repeats(self._log, clock, burst=4), clock)
 
-    def publish(self, changes: ChangeSet) -> None:
-        """Tell of ``changes``; a subscriber of ``Events``."""
-        devices = [device for device in changes.devices if self._wanted.accepts(device)]
-        self._waiting.update(dict.fromkeys(devices))
+    def start(self) -> None:
+        """Tell of changes from now on."""
+        self._subscription = self._desk.subscribe(self._changed, self._wanted)
+
+    def _changed(self, changes: ChangeSet) -> None:
+        self._waiting.update(dict.fromkeys(device for device, _ in changes.changes))
         if not self._retry.running:
             self._next()
 
@@ -90,7 +92,7 @@ class Webhook:
         if not self._waiting or self._request is not None or self._stopped:
             return
         self._sending, self._waiting = self._waiting, {}
-        body = listing(self._sending, self._dialect) if self._complex else None
+        body = self._desk.listing(self._sending) if self._complex else None
         self._request = request = self._send("POST" if self._complex else "GET", self._url, body)
         request.addTimeout(TIMEOUT, self._clock)
         request.addCallbacks(self._sent, self._failed)
@@ -115,30 +117,26 @@ class Webhook:
     def stop(self) -> None:
         """Send nothing more."""
         self._stopped = True
+        if self._subscription is not None:
+            self._subscription.stop()
         self._retry.stop()
         if self._request is not None:
             self._request.cancel()
 
 
 class Webhooks(Service):
-    """All receivers, each on its own.
+    """All receivers, each on its own."""
 
-    :param events: what changes.
-    """
-
-    def __init__(self, events: Events, hooks: Iterable[Webhook]) -> None:
-        self._events = events
+    def __init__(self, hooks: Iterable[Webhook]) -> None:
         self._hooks = tuple(hooks)
-        self._subscriptions: list[Subscription] = []
 
     def startService(self) -> None:
         super().startService()
-        self._subscriptions = [self._events.subscribe(hook.publish) for hook in self._hooks]
+        for hook in self._hooks:
+            hook.start()
 
     def stopService(self) -> None:
         super().stopService()
-        for subscription in self._subscriptions:
-            subscription.stop()
         for hook in self._hooks:
             hook.stop()
 
@@ -223,14 +221,14 @@ def agent(reactor: Any) -> IAgent:
     return made
 
 
-def make(apis: WebhookApi, wanted: Filter, dialect: Dialect, events: Events, reactor: Any) -> Webhooks:
+def make(apis: WebhookApi, desk: Desk, wanted: Filter, reactor: Any) -> Webhooks:
     """The webhooks of a configuration."""
     send = sender(agent(reactor))
     hooks = [
-        Webhook(url, wanted, dialect, reactor, send, complex_events=apis.complex_events)
+        Webhook(url, desk, wanted, reactor, send, complex_events=apis.complex_events)
         for url in dict.fromkeys(apis.address)
     ]
-    return Webhooks(events, hooks)
+    return Webhooks(hooks)
 
 
 def _reason(failure: Failure) -> str:

@@ -15,15 +15,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from evok_twisted.api.dialects import listing
-from evok_twisted.api.filters import DEFAULT, Filter
 from evok_twisted.api.http import options
 from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Allowance, Guest
 from evok_twisted.api.session import Session
-from evok_twisted.core.commands import Commands
-from evok_twisted.core.health import Health
-from evok_twisted.core.registry import Registry
+from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.core.events import Change
+from evok_twisted.core.filters import DEFAULT, Filter
+from evok_twisted.core.identity import ANONYMOUS, Identity
 from evok_twisted.logs import Logger, MutedLogger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, Dialect
@@ -71,7 +70,7 @@ class Connection(WebSocketServerProtocol):
 
     def __init__(self) -> None:
         super().__init__()
-        self.evok_dialect: Dialect = "classic"
+        self.evok_desk: Desk | None = None
         self.evok_session: Session | None = None
         self.evok_stalled = False
         self.evok_missed: dict[Device, None] = {}
@@ -92,16 +91,18 @@ class Connection(WebSocketServerProtocol):
         super().connectionLost(reason)
 
     def onConnect(self, request: ConnectionRequest) -> None:
-        self.evok_dialect = self.factory.dialect
+        dialect: Dialect | None = None
         for name in request.params.get("dialect", ()):
             if name not in DIALECTS:
                 raise ConnectionDeny(400, f"unknown dialect, expected one of {', '.join(DIALECTS)}")
-            self.evok_dialect = name
+            dialect = name
+        self.evok_desk = self.factory.desks(Identity(ANONYMOUS, "websocket"), dialect)
         if self.evok_key:
             self._wskey = self.evok_key
 
     def onOpen(self) -> None:
-        self.evok_session = self.factory.session(self)
+        assert self.evok_desk is not None  # since onConnect
+        self.evok_session = self.factory.session(self, self.evok_desk)
         self.evok_allowance = Allowance(self.factory.max_message_rate, self.factory.reactor.seconds())
         if ITCPTransport.providedBy(self.transport):
             # Autobahn's own option comes to nothing: it is applied before the protocol has its options
@@ -187,12 +188,13 @@ class Connection(WebSocketServerProtocol):
 
     def evok_listen(self, wanted: Filter) -> None:
         """Hear from now on what ``wanted`` accepts."""
-        self.factory.hub.join(self, self.evok_dialect, wanted)
+        if self.evok_desk is not None:
+            self.factory.hub.join(self, self.evok_desk, wanted)
 
-    def deliver(self, message: Any, devices: tuple[Device, ...]) -> None:
+    def deliver(self, message: Any, changes: tuple[Change, ...]) -> None:
         """Take a prepared message: the ``Client`` of a ``Hub``."""
         if self.evok_stalled:
-            self.evok_missed.update(dict.fromkeys(devices))
+            self.evok_missed.update(dict.fromkeys(device for device, _ in changes))
         elif self.state == self.STATE_OPEN:
             self.sendPreparedMessage(message)
 
@@ -229,9 +231,9 @@ class Connection(WebSocketServerProtocol):
         if self.evok_patience is not None:
             self.evok_patience.cancel()
             self.evok_patience = None
-        if self.evok_missed:
+        if self.evok_missed and self.evok_desk is not None:
             missed, self.evok_missed = tuple(self.evok_missed), {}
-            self.evok_send(listing(missed, self.evok_dialect))
+            self.evok_send(self.evok_desk.listing(missed))
         self.evok_read()
 
     def stopProducing(self) -> None:
@@ -254,25 +256,19 @@ class ConnectionFactory(WebSocketServerFactory):
 
     def __init__(
         self,
-        registry: Registry,
-        commands: Commands,
-        health: Health,
+        desks: Desks,
         reactor: IReactorTime,
         *,
-        dialect: Dialect = "classic",
         all_filtered: bool = False,
         max_clients: int = 1024,
         max_message_size: int = 65536,
         max_message_rate: int = 200,
     ) -> None:
         super().__init__(server="evok-twisted", reactor=reactor)
-        self.dialect = dialect
+        self.desks = desks
         self.max_message_rate = max_message_rate
         self.hub = Hub(self.prepareMessage)
         self.connections: dict[Connection, None] = {}
-        self._registry = registry
-        self._commands = commands
-        self._health = health
         self._all_filtered = all_filtered
         self._told: dict[str, Repeats] = {}
         self.setProtocolOptions(
@@ -292,13 +288,10 @@ class ConnectionFactory(WebSocketServerFactory):
         while self.connections and self.reactor.seconds() < end:
             await deferLater(self.reactor, 0.01)
 
-    def session(self, connection: Connection) -> Session:
+    def session(self, connection: Connection, desk: Desk) -> Session:
         """What a connection's client talks to."""
         return Session(
-            self._registry,
-            self._commands,
-            self._health,
-            connection.evok_dialect,
+            desk,
             all_filtered=self._all_filtered,
             send=connection.evok_send,
             listen=connection.evok_listen,

@@ -11,24 +11,26 @@ from twisted.python.failure import Failure
 
 from evok_twisted.conditions import Condition
 from evok_twisted.core.events import Events
+from evok_twisted.core.identity import Identity
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
 
 
 class Assignment(NamedTuple):
     """What one device is to be set to.
 
-    :ivar parameters: as the client sent them; ``alias`` is one for every kind.
+    :ivar parameters: as the client sent them.
+    :ivar by: who wants it.
     :ivar replaceable: a newer set of the same parameters may take its place while it waits.
     """
 
     device: Device
     parameters: Mapping[str, Any]
+    by: Identity
     replaceable: bool = True
 
 
@@ -72,53 +74,41 @@ class Commands:
         #: devices to which commands fail at the hardware
         self._failing: dict[Device, Condition] = {}
 
-    def set(
-        self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect = "classic"
-    ) -> Deferred[Device]:
-        """Set a circuit, by its name.
+    async def set(self, device: Device, parameters: Mapping[str, Any], by: Identity) -> Device:
+        """Set one device.
 
-        :param name: any name of the circuit's kind; ``dialect`` decides where the dialects differ.
-        :param circuit: its circuit or alias.
         :param parameters: what to set, as the client sent it; ``alias`` is one for every kind.
+        :param by: who wants it.
         :returns: the device, with its new state, once the hardware has acknowledged every write.
-        :raises EvokError: (in the Deferred) any of the tree; of those that say what the client did wrong, nothing
-            has reached the hardware.
+        :raises EvokError: any of the tree; of those that say what the client did wrong, nothing has reached the
+            hardware.
         """
-        return Deferred.fromCoroutine(self._set(name, circuit, parameters, dialect))
-
-    async def _set(self, name: object, circuit: object, parameters: Mapping[str, Any], dialect: Dialect) -> Device:
-        return await self.set_device(self._registry.find(name, circuit, dialect), parameters)
-
-    async def set_device(self, device: Device, parameters: Mapping[str, Any]) -> Device:
-        """``set`` of a device that was found; raises what that fails with."""
-        (outcome,) = await self.set_all([Assignment(device, parameters)])
+        (outcome,) = await self.set_all([(device, parameters)], by)
         if outcome is not None:
             raise outcome
         return device
 
-    def set_all(self, sets: Sequence[Assignment]) -> Deferred[list[EvokError | None]]:
-        """Set several devices at once.
+    async def set_all(self, sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity) -> list[EvokError | None]:
+        """Set several devices at once, each to its parameters.
 
         Slaves are written to at the same time; on one slave the order is kept, but coils next to each other are
         switched as one.
 
+        :param by: who wants it.
         :returns: for each, None when the hardware has acknowledged it, or what went wrong on the way to it.
-        :raises EvokError: (in the Deferred) a client's mistake in any of them; then none of them was done. Its
-            ``index`` tells which it was.
+        :raises EvokError: a client's mistake in any of them; then none of them was done. Its ``index`` tells which it
+            was.
         """
-        return Deferred.fromCoroutine(self._set_all(sets))
-
-    async def _set_all(self, sets: Sequence[Assignment]) -> list[EvokError | None]:
         outcomes: list[EvokError | None] = [None] * len(sets)
-        async for n, one in sliced(enumerate(sets), self.clock):
+        async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
             with _told_apart(n):
                 try:
-                    self._check(one)
+                    self._check(device, parameters)
                 except Offline as error:
                     outcomes[n] = error
         renamings: dict[int, _Renaming] = {}
         try:
-            for n, (device, parameters, _) in enumerate(sets):
+            for n, (device, parameters) in enumerate(sets):
                 if "alias" in parameters and outcomes[n] is None:
                     with _told_apart(n):
                         renamings[n] = _Renaming(self._registry, device, parameters["alias"])
@@ -126,16 +116,16 @@ class Commands:
             for renaming in reversed(renamings.values()):
                 renaming.undo()
             raise
-        submitted = self._submit([n for n, outcome in enumerate(outcomes) if outcome is None], sets)
+        submitted = self._submit([n for n, outcome in enumerate(outcomes) if outcome is None], sets, by)
         done: Any = await DeferredList([deferred for _, deferred in submitted], consumeErrors=True)
         for (n, _), (succeeded, result) in zip(submitted, done, strict=True):
             if not succeeded:
-                outcomes[n] = self._error_of(result, sets[n].device)
+                outcomes[n] = self._error_of(result, sets[n][0])
                 if n in renamings:
                     renamings[n].undo()
-            self._tell(sets[n].device, outcomes[n])
+            self._tell(sets[n][0], outcomes[n])
         # what was given and taken back is told, too: somebody may have seen it
-        self._events.publish(dict.fromkeys(sets[n].device for n, one in renamings.items() if one.renamed))
+        self._events.publish(dict.fromkeys(sets[n][0] for n, one in renamings.items() if one.renamed), by)
         return outcomes
 
     def _error_of(self, failure: Failure, device: Device) -> EvokError:
@@ -145,8 +135,7 @@ class Commands:
         self._log.failure("set of {device!r}", failure, device=device)
         return EvokError("something went wrong in the service; its log says more")
 
-    def _check(self, one: Assignment) -> None:
-        device, parameters, _ = one
+    def _check(self, device: Device, parameters: Mapping[str, Any]) -> None:
         if not parameters and parameters is not UNCHANGED:
             allowed = ", ".join([*device.parameters, "alias"])
             raise BadParameter(f"{device!r}: there is nothing to set; allowed are {allowed}")
@@ -159,15 +148,17 @@ class Commands:
         else:
             parse(device.parameters, wanted)  # what nobody writes to takes an alias only, and says so
 
-    def _submit(self, chosen: Iterable[int], sets: Sequence[Assignment]) -> list[tuple[int, Deferred[None]]]:
+    def _submit(
+        self, chosen: Iterable[int], sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity
+    ) -> list[tuple[int, Deferred[None]]]:
         """Hand each writer what is for it; returns what to wait for, by place in ``sets``."""
         batches: dict[Writer, dict[int, Assignment]] = {}
         for n in chosen:
-            device, parameters, _ = sets[n]
+            device, parameters = sets[n]
             writer, wanted = self._writers.get(device.group), _wanted(parameters)
             if wanted and writer is not None:
                 # an alias is given to the device already, and who is told "superseded" would not expect that
-                batches.setdefault(writer, {})[n] = Assignment(device, wanted, "alias" not in parameters)
+                batches.setdefault(writer, {})[n] = Assignment(device, wanted, by, "alias" not in parameters)
         return [
             (n, deferred)
             for writer, batch in batches.items()

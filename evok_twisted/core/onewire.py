@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.core.events import Events
+from evok_twisted.core.identity import Identity
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError, Offline, Refused
 from evok_twisted.logs import Logger
@@ -148,26 +149,26 @@ class SensorScanner:
         """Do not do ``job``, which waits."""
         self._jobs.remove(job)
 
-    def set_interval(self, device: Sensor, interval: float) -> None:
+    def set_interval(self, device: Sensor, interval: float, by: Identity) -> None:
         """Read a sensor at another interval, its own."""
         self._entries[device.address].interval = interval
-        self._intervals_changed([device] if device.set_interval(interval) else [])
+        self._intervals_changed([device] if device.set_interval(interval) else [], by)
 
-    def set_intervals(self, interval: float, scan_interval: float) -> None:
+    def set_intervals(self, interval: float, scan_interval: float, by: Identity) -> None:
         """Set the interval of all sensors without one of their own, and that of scans; 0 is none."""
         scans_changed = scan_interval != self.bus.state.scan_interval
         changed: list[Sensor | OneWireBus] = [self.bus] if self.bus.set_intervals(interval, scan_interval) else []
         if scans_changed:
             self._scan_later()
         common = [entry.sensor for entry in self._entries.values() if entry.interval is None]
-        self._intervals_changed([*changed, *(one for one in common if one.set_interval(interval))])
+        self._intervals_changed([*changed, *(one for one in common if one.set_interval(interval))], by)
 
-    def _intervals_changed(self, devices: Iterable[Sensor | OneWireBus]) -> None:
+    def _intervals_changed(self, devices: Iterable[Sensor | OneWireBus], by: Identity) -> None:
         for device in devices:
             if isinstance(device, Sensor):
                 entry = self._entries[device.address]
                 entry.due = min(entry.due, self._on_time(entry))
-        self._events.publish(devices)
+        self._events.publish(devices, by)
         self._next()
 
     def _server_turned(self, online: bool) -> None:
@@ -236,11 +237,14 @@ class SensorScanner:
         for entry in entries:
             entry.due, entry.converted = ready, True
 
-    async def read(self, device: Sensor) -> None:
-        """Read a sensor now, as a part of a job."""
-        await self._read(self._entries[device.address])
+    async def read(self, device: Sensor, by: Identity) -> None:
+        """Read a sensor now, as a part of a job.
 
-    async def _read(self, entry: _Entry) -> None:
+        :param by: who has changed what it shows.
+        """
+        await self._read(self._entries[device.address], by)
+
+    async def _read(self, entry: _Entry, by: Identity | None = None) -> None:
         one, quick = entry.sensor, entry.converted
         entry.due, entry.converted = self._on_time(entry), False
         try:
@@ -257,7 +261,7 @@ class SensorScanner:
         if one.doubted:
             entry.due = self._clock.seconds() + self.retry
         if changed:
-            self._events.publish((one,))
+            self._events.publish((one,), by)
 
     async def _texts(self, one: Sensor, quick: bool) -> dict[str, str]:
         """What can be read of a sensor, uncached.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
@@ -18,19 +18,18 @@ from evok_twisted.model.device import Device
 from evok_twisted.model.sensors import OneWireBus, Sensor
 
 #: Sets the circuit that switches the power of a bus: 1 is off.
-Power = Callable[[int], Deferred[Device]]
+Power = Callable[[int], Awaitable[Device]]
 
 
 class _Job:
     """A ``set`` on its way."""
 
-    __slots__ = ("device", "done", "expiry", "replaceable", "wanted", "writer")
+    __slots__ = ("by", "device", "done", "expiry", "replaceable", "wanted", "writer")
 
-    def __init__(self, writer: SensorWriter, device: Device, wanted: Mapping[str, Any], replaceable: bool) -> None:
+    def __init__(self, writer: SensorWriter, what: Assignment, wanted: Mapping[str, Any]) -> None:
         self.writer = writer
-        self.device = device
+        self.device, _, self.by, self.replaceable = what
         self.wanted = wanted
-        self.replaceable = replaceable
         #: what the client waits for
         self.done: Deferred[None] = Deferred()
         self.expiry: IDelayedCall | None = None
@@ -103,7 +102,7 @@ class SensorWriter:
         device = what.device
         if self._stopping:
             return fail(Offline(f"{device!r}: the service is stopping"))
-        job = _Job(self, device, _checked(device, what.parameters), what.replaceable)
+        job = _Job(self, what, _checked(device, what.parameters))
         for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
             self._withdraw(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
         if len(self._waiting) >= self._limit:
@@ -139,27 +138,28 @@ class SensorWriter:
             if isinstance(job.device, OneWireBus):
                 await self._set_bus(job.device, job)
             elif isinstance(job.device, Sensor):
-                await self._set_sensor(job.device, job.wanted)
+                await self._set_sensor(job.device, job)
         except EvokError as error:
             job.fail(error)
         else:
             if not job.done.called:
                 job.done.callback(None)
 
-    async def _set_sensor(self, device: Sensor, wanted: Mapping[str, Any]) -> None:
+    async def _set_sensor(self, device: Sensor, job: _Job) -> None:
+        wanted = job.wanted
         writes = device.writes(wanted)
         for name, text in writes:
             await self._scanner.server.write(f"/{device.address}/{name}", text)
         if writes:
-            await self._scanner.read(device)
+            await self._scanner.read(device, job.by)
         if "interval" in wanted:
-            self._scanner.set_interval(device, wanted["interval"])
+            self._scanner.set_interval(device, wanted["interval"], job.by)
 
     async def _set_bus(self, device: OneWireBus, job: _Job) -> None:
         wanted, state = job.wanted, device.state
         if wanted.keys() & {"interval", "scan_interval"}:
             scan_interval = wanted.get("scan_interval", state.scan_interval)
-            self._scanner.set_intervals(wanted.get("interval", state.interval), scan_interval)
+            self._scanner.set_intervals(wanted.get("interval", state.interval), scan_interval, job.by)
         if wanted.get("do_reset") and self._power is not None:
             await self._reset(self._power, job)
         if wanted.get("do_reset") or wanted.get("do_scan"):

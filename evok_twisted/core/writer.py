@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
+from evok_twisted.core.identity import PULSES
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.errors import Busy, EvokError, Offline, Refused, Superseded, Timeout
 from evok_twisted.logs import Logger
@@ -22,14 +23,15 @@ from evok_twisted.model.registers import Write, WriteCoil, WriteCoils
 class _Job:
     """A ``set`` on its way.
 
+    :ivar by: who asked.
     :ivar request: what it was asked for with, by one client at once; None for the end of a pulse.
     :ivar pulse: the pulse that this ends, None for what a client asked for.
     """
 
-    __slots__ = ("deadline", "device", "done", "expiry", "parameters", "pulse", "replaceable", "request")
+    __slots__ = ("by", "deadline", "device", "done", "expiry", "parameters", "pulse", "replaceable", "request")
 
     def __init__(self, what: Assignment, deadline: float, request: object, pulse: _Running | None = None) -> None:
-        self.device, self.parameters, self.replaceable = what
+        self.device, self.parameters, self.by, self.replaceable = what
         self.deadline = deadline
         self.request = request
         self.pulse = pulse
@@ -271,7 +273,7 @@ class SlaveWriter:
             for device in plans:
                 if device.refresh(slave.registers):
                     changed[device] = None
-            self._events.publish(changed)
+            self._events.publish(changed, jobs[0].by)
             self._scanner.read_soon(slave.blocks_of(writes))
         if jobs[0].pulse is not None and jobs[0].pulse.failed:
             self._tell_late(jobs[0].device, jobs[0].pulse)
@@ -310,7 +312,7 @@ class SlaveWriter:
         if running.failed and self._has_ended(device, running):
             self._renew_pulse(device, None)
             device.refresh(self._slave.registers)
-            self._events.publish((device,))
+            self._events.publish((device,), PULSES)
             self._tell_late(device, running)
             return
         if self._slave.online:
@@ -321,7 +323,7 @@ class SlaveWriter:
         ended.addErrback(self._pulse_failed, device, running)
 
     def _submit_end(self, device: Device, running: _Running) -> Deferred[None]:
-        what = Assignment(device, {"value": running.value}, replaceable=False)
+        what = Assignment(device, {"value": running.value}, PULSES, replaceable=False)
         done = self._append(_Job(what, self._deadline(), None, running))
         self._next()
         return done

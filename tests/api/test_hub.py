@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from fakes import Rig
+from fakes import BY, Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.api.filters import DEFAULT, Filter, parse_filter
 from evok_twisted.api.hub import Hub
+from evok_twisted.core.filters import DEFAULT, Filter, parse_filter
 from evok_twisted.errors import BadValue, UnknownDevice
 
 
@@ -17,7 +17,7 @@ class Listener:
     def __init__(self):
         self.heard = []
 
-    def deliver(self, message, devices):
+    def deliver(self, message, changes):
         self.heard.append([one["circuit"] for one in json.loads(message)])
 
 
@@ -37,9 +37,7 @@ def hub(rig, prepared):
         prepared.append(message)
         return message
 
-    hub = Hub(prepare)
-    rig.events.subscribe(hub.publish)
-    return hub
+    return Hub(prepare)
 
 
 def change(rig, **words):
@@ -53,7 +51,7 @@ def wanted(*devices, dialect="classic"):
 
 def test_a_client_hears_whole_states_of_what_changed(rig, hub):
     client = Listener()
-    hub.join(client, "classic")
+    hub.join(client, rig.desks(BY, "classic"))
     change(rig, r0=0b11)
     assert client.heard == [["1_01", "1_02"]]
 
@@ -61,15 +59,15 @@ def test_a_client_hears_whole_states_of_what_changed(rig, hub):
 def test_registers_are_heard_only_by_who_asks_for_them(rig, hub):
     """Defect 12 of Evok: register changes are never sent."""
     everything, registers = Listener(), Listener()
-    hub.join(everything, "classic")
-    hub.join(registers, "classic", wanted("register"))
+    hub.join(everything, rig.desks(BY, "classic"))
+    hub.join(registers, rig.desks(BY, "classic"), wanted("register"))
     change(rig, r0=1)
     assert (everything.heard, registers.heard) == ([["1_01"]], [["1_0"]])
 
 
 def test_a_filter_lets_through_its_kinds_only(rig, hub):
     client = Listener()
-    hub.join(client, "classic", wanted("led"))
+    hub.join(client, rig.desks(BY, "classic"), wanted("led"))
     change(rig, r0=1)
     change(rig, r20=1)
     assert client.heard == [["1_01"]]
@@ -77,7 +75,7 @@ def test_a_filter_lets_through_its_kinds_only(rig, hub):
 
 def test_a_pattern_narrows_a_kind(rig, hub):
     client = Listener()
-    hub.join(client, "classic", wanted("input/1_0[13]", "led/lamp*"))
+    hub.join(client, rig.desks(BY, "classic"), wanted("input/1_0[13]", "led/lamp*"))
     rig.registry.rename(rig.device("led", "1_02"), "lamp_hall")
     change(rig, r0=0b1111, r20=0b11)
     assert client.heard == [["1_01", "1_03", "1_02"]]
@@ -118,7 +116,7 @@ def test_a_pattern_fits_an_alias_from_when_it_is_given(rig):
 
 def test_a_filter_of_nothing_hears_nothing(rig, hub):
     client = Listener()
-    hub.join(client, "classic", wanted())
+    hub.join(client, rig.desks(BY, "classic"), wanted())
     change(rig, r0=1)
     assert client.heard == []
 
@@ -126,9 +124,9 @@ def test_a_filter_of_nothing_hears_nothing(rig, hub):
 def test_a_message_is_built_once_for_all_who_share_it(rig, hub, prepared):
     clients = [Listener() for _ in range(5)]
     for client in clients:
-        hub.join(client, "classic", wanted("input"))
+        hub.join(client, rig.desks(BY, "classic"), wanted("input"))
     other = Listener()
-    hub.join(other, "v3", wanted("input"))
+    hub.join(other, rig.desks(BY, "v3"), wanted("input"))
     change(rig, r0=1)
     assert len(prepared) == 2
     assert all(client.heard == [["1_01"]] for client in (*clients, other))
@@ -136,7 +134,7 @@ def test_a_message_is_built_once_for_all_who_share_it(rig, hub, prepared):
 
 def test_a_client_that_left_hears_nothing(rig, hub):
     client = Listener()
-    hub.join(client, "classic")
+    hub.join(client, rig.desks(BY, "classic"))
     hub.leave(client)
     hub.leave(client)
     change(rig, r0=1)
@@ -146,13 +144,13 @@ def test_a_client_that_left_hears_nothing(rig, hub):
 
 def test_a_client_may_leave_while_it_is_told(rig, hub):
     class Leaving(Listener):
-        def deliver(self, message, devices):
-            super().deliver(message, devices)
+        def deliver(self, message, changes):
+            super().deliver(message, changes)
             hub.leave(self)
 
     clients = [Leaving(), Leaving()]
     for client in clients:
-        hub.join(client, "classic")
+        hub.join(client, rig.desks(BY, "classic"))
     change(rig, r0=1)
     change(rig, r0=0)
     assert [len(client.heard) for client in clients] == [1, 1]

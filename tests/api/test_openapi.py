@@ -12,9 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from twisted.internet.task import Clock
 from web import Client
 
-from evok_twisted.api.dialects import FIELDS, fragment, state_object
 from evok_twisted.api.http import JsonResource
 from evok_twisted.api.site import resources
+from evok_twisted.core.dialects import FIELDS, fragment, state_object
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.kinds import DIALECTS, KINDS
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState
@@ -42,7 +42,7 @@ def test_it_is_openapi_3_1(document):
 
 def test_every_path_that_is_served_is_in_it_with_every_method(document):
     rig = Rig(Clock())
-    tree = resources(rig.registry, rig.commands, rig.health, "classic")
+    tree = resources(rig.desks)
     served = {
         "/".join(["", prefix.decode(), *([template] if template else [])]): {
             *(method.decode().lower() for method in operations),

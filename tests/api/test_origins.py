@@ -31,8 +31,8 @@ def ask(rig):
     def ask(
         origin, *allowed, host="plc:8080", hosts=(), method="POST", path="/rest/led/1_01", extra="", body="value=1"
     ):
-        factory = ConnectionFactory(rig.registry, rig.commands, rig.health, rig.clock)
-        children = {b"rest": Rest(rig.registry, rig.commands, "classic"), b"ws": UpgradeResource(factory)}
+        factory = ConnectionFactory(rig.desks, rig.clock)
+        children = {b"rest": Rest(rig.desks), b"ws": UpgradeResource(factory)}
         channel = ApiSite(Root(children), rig.clock, Origins(allowed, hosts)).buildProtocol(None)
         transport = Transport()
         transport.protocol = channel
@@ -232,8 +232,8 @@ def test_a_handshake_may_name_an_address_of_ipv6(ask, host):
 
 @pytest.mark.parametrize("end", ["\n\r\n", "\r\n\n\r\n"])
 def test_headers_of_a_handshake_may_end_in_lf_cr_lf(rig, end):
-    factory = ConnectionFactory(rig.registry, rig.commands, rig.health, rig.clock)
-    children = {b"rest": Rest(rig.registry, rig.commands, "classic"), b"ws": UpgradeResource(factory)}
+    factory = ConnectionFactory(rig.desks, rig.clock)
+    children = {b"rest": Rest(rig.desks), b"ws": UpgradeResource(factory)}
 
     def answer_to(first):
         channel = ApiSite(Root(children), rig.clock).buildProtocol(None)

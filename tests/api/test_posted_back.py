@@ -6,12 +6,14 @@ import json
 from urllib.parse import urlencode
 
 import pytest
+from fakes import BY
 from onewire import OneWireRig
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from web import Client, Talk
 
-from evok_twisted.api.dialects import IDENTITY, fragment, settable
 from evok_twisted.core.commands import UNCHANGED
+from evok_twisted.core.dialects import IDENTITY, fragment, settable
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState
 
@@ -167,7 +169,7 @@ def test_every_kind_of_the_1_wire_takes_its_state(dialect):
         assert device.kind == "owbus" or settable(device, state, dialect) is UNCHANGED
         left = settable(device, {**state, "interval": 5}, dialect)
         assert left["interval"] == 5
-        done = rig.commands.set(device.kind, device.circuit_in(dialect), left, dialect)
+        done = Deferred.fromCoroutine(rig.commands.set(device, left, BY))
         rig.advance(1)
         assert done.result.state.interval == 5
 

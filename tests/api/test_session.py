@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from web import Talk
 
-from evok_twisted.api.filters import DEFAULT
+from evok_twisted.core.filters import DEFAULT
 from evok_twisted.errors import Timeout
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import pytest_twisted
-from fakes import Rig
+from fakes import BY, Rig
 from stack import turn
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,8 +16,8 @@ from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from evok_twisted.api.filters import DEFAULT, parse_filter
 from evok_twisted.api.webhook import LARGEST_ANSWER, SLOWEST_RETRY, TIMEOUT, Webhook, Webhooks, agent, sender
+from evok_twisted.core.filters import DEFAULT, parse_filter
 
 URL = "http://receiver.example/hook"
 
@@ -51,8 +51,10 @@ class Hook:
     def __init__(self, wanted=DEFAULT, dialect="classic", complex_events=True):
         self.rig = Rig(Clock()).start()
         self.receiver = Receiver()
-        self.hook = Webhook(URL, wanted, dialect, self.rig.clock, self.receiver.send, complex_events=complex_events)
-        self.rig.events.subscribe(self.hook.publish)
+        self.hook = Webhook(
+            URL, self.rig.desks(BY, dialect), wanted, self.rig.clock, self.receiver.send, complex_events=complex_events
+        )
+        self.hook.start()
 
     def led(self, n, value):
         self.rig.set("led", f"1_0{n}", value=value)
@@ -289,8 +291,8 @@ async def test_a_request_that_is_given_up_leaves_no_connection(page):
 async def test_a_receiver_that_takes_its_time_is_told_to_be_slow(page, log):
     page.behave = lambda request: NOT_DONE_YET
     rig = Rig(Clock()).start()
-    hook = Webhook(page.url, DEFAULT, "classic", rig.clock, page.send, complex_events=True)
-    rig.events.subscribe(hook.publish)
+    hook = Webhook(page.url, rig.desk, DEFAULT, rig.clock, page.send, complex_events=True)
+    hook.start()
     rig.set("led", "1_01", value=1)
     while not page.got:
         await turn(0.002)
@@ -311,8 +313,8 @@ def test_a_receiver_that_fails_every_other_time_is_told_of_by_the_minute(hook, l
 @pytest_twisted.ensureDeferred
 async def test_the_service_tells_of_changes_between_its_start_and_its_stop(page):
     rig = Rig(Clock()).start()
-    hook = Webhook(page.url, DEFAULT, "classic", rig.clock, page.send, complex_events=True)
-    hooks = Webhooks(rig.events, [hook])
+    hook = Webhook(page.url, rig.desk, DEFAULT, rig.clock, page.send, complex_events=True)
+    hooks = Webhooks([hook])
     rig.set("led", "1_01", value=1)
     hooks.startService()
     rig.set("led", "1_02", value=1)

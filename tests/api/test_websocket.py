@@ -20,10 +20,9 @@ from evok_twisted.api.websocket import STALL_LIMIT, ConnectionFactory, UpgradeRe
 class Browser:
     """A client that speaks bytes."""
 
-    def __init__(self, rig, clock, **options):
+    def __init__(self, rig, clock, dialect="classic", **options):
         self.rig, self.clock = rig, clock
-        self.factory = ConnectionFactory(rig.registry, rig.commands, rig.health, clock, **options)
-        rig.events.subscribe(self.factory.hub.publish)
+        self.factory = ConnectionFactory(rig.core.desks(dialect), clock, **options)
         self.site = ApiSite(Root({b"ws": UpgradeResource(self.factory)}), clock)
         self.connect()
 

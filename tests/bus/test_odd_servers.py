@@ -6,6 +6,7 @@ import struct
 
 import pytest
 import pytest_twisted
+from fakes import desk_of
 from stack import Stack, turn
 from twisted.internet import reactor
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
@@ -120,7 +121,7 @@ async def test_its_board_is_read_and_written_to_and_stays_online(odd, log):
     turns = []
     odd.unit.scanners[0].slave.watch(turns.append)
     for value in (1, 0, 1):
-        device = await odd.unit.commands.set("led", "1_01", {"value": value}).addTimeout(3, reactor)
+        device = await desk_of(odd.unit).set("led", "1_01", {"value": value}).addTimeout(3, reactor)
         assert device.state.value == value
     for number in odd.board.digital_inputs:
         odd.board.set_input(number, 1)

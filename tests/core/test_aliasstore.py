@@ -6,7 +6,7 @@ import os
 import stat
 
 import pytest
-from fakes import Rig
+from fakes import BY, Rig, core_of
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
@@ -14,6 +14,7 @@ from evok_twisted.core import aliasstore
 from evok_twisted.core.aliasfile import write_file
 from evok_twisted.core.aliasstore import RETRY_DELAY, SAVE_DELAY, AliasStore, alias_file
 from evok_twisted.core.commands import Commands
+from evok_twisted.core.desk import Desk
 from evok_twisted.errors import Conflict, NotSaved
 from evok_twisted.model.digital import Led
 
@@ -30,6 +31,7 @@ class Unit:
         self.rig = Rig(Clock(), model).start()
         rig = self.rig
         self.store = AliasStore(rig.registry, rig.events, rig.clock, file, in_thread)
+        self.registry, self.health = rig.registry, rig.health
         self.commands = Commands(rig.registry, rig.events, {"1": rig.writer, "": self.store})
         self.store.load()
 
@@ -37,7 +39,7 @@ class Unit:
         return self.rig.device(name, circuit).alias
 
     def set(self, name, circuit, **parameters):
-        return self.commands.set(name, circuit, parameters)
+        return Desk(core_of(self, self.rig.events), "classic", BY).set(name, circuit, parameters)
 
     def stop(self):
         done = Deferred.fromCoroutine(self.store.stop())

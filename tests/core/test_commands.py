@@ -108,7 +108,7 @@ def test_a_slave_that_took_the_write_but_shows_another_value_has_the_last_word(r
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(rig, name, circuit, parameters, error):
-    assert type(result(rig.commands.set(name, circuit, parameters))) is error
+    assert type(result(rig.desk.set(name, circuit, parameters))) is error
     assert rig.bus.written == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fakes import Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.core.events import Events
+from evok_twisted.core.events import Change, Events
+from evok_twisted.core.identity import Identity
 from evok_twisted.model.device import Device, State
 
 DEVICE = Device("1", "1", None, State())
@@ -13,9 +15,9 @@ DEVICE = Device("1", "1", None, State())
 def test_every_subscriber_is_told():
     events, told = Events(Clock()), []
     for n in range(3):
-        events.subscribe(lambda changes, n=n: told.append((n, changes.devices)))
+        events.subscribe(lambda changes, n=n: told.append((n, changes.changes)))
     events.publish([DEVICE])
-    assert told == [(0, (DEVICE,)), (1, (DEVICE,)), (2, (DEVICE,))]
+    assert told == [(n, (Change(DEVICE, DEVICE.state),)) for n in range(3)]
 
 
 def test_a_subscription_can_be_undone_twice():
@@ -41,3 +43,24 @@ def test_a_subscriber_that_fails_is_logged_and_costs_the_others_nothing(log):
     events.publish([DEVICE])
     assert len(told) == 1
     log.expected("division by zero")
+
+
+def test_a_change_set_has_its_number_and_both_times_and_its_cause():
+    clock, told = Clock(), []
+    events = Events(clock, wall=lambda: 1_700_000_000.0 + clock.seconds())
+    events.subscribe(told.append)
+    clock.advance(5)
+    events.publish([DEVICE])
+    events.publish([DEVICE], Identity("nodered", "rest"))
+    assert [(one.number, one.time, one.wall) for one in told] == [(1, 5.0, 1_700_000_005.0), (2, 5.0, 1_700_000_005.0)]
+    assert [one.cause for one in told] == [None, Identity("nodered", "rest")]
+    assert events.number == 2
+
+
+def test_a_state_belongs_to_its_change_however_late_the_subscriber_is():
+    rig, told = Rig(Clock()).start(), []
+    rig.events.subscribe(told.append)
+    for value in (1, 0, 1):
+        rig.set("led", "1_01", value=value)
+    leds = [change for one in told for change in one.changes if change.device.kind == "led"]
+    assert [change.state.value for change in leds] == [1, 0, 1]

@@ -99,7 +99,7 @@ def test_all_changes_of_a_tick_are_one_change_set(rig):
     rig.bus.words.update({0: 1, 20: 1})
     ticks(rig, 1)
     assert len(rig.changes) == 1
-    assert {"di 1_01", "led 1_01"} <= {repr(device) for device in rig.changes[0].devices}
+    assert {"di 1_01", "led 1_01"} <= {repr(change.device) for change in rig.changes[0].changes}
 
 
 def test_change_sets_are_numbered_and_timed(rig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fakes import BY
 from onewire import BOILER, CELLAR, GARDEN, OneWireRig, thermometer
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -237,8 +238,8 @@ def test_what_a_bus_does_not_take_is_refused(rig):
 def test_what_the_unit_is_takes_an_alias_and_nothing_else(rig):
     info = DeviceInfo("OWFS", DeviceInfoState("Unipi", "Gate", 1, 1))
     rig.registry.add(info)
-    assert result(rig.commands.set("device_info", "Gate", {"alias": "cabinet"}, "v3")).alias == "cabinet"
-    assert isinstance(result(rig.commands.set("device_info", "Gate", {"sn": 2}, "v3")), BadParameter)
+    assert result(rig.desks(BY, "v3").set("device_info", "Gate", {"alias": "cabinet"})).alias == "cabinet"
+    assert isinstance(result(rig.desks(BY, "v3").set("device_info", "Gate", {"serial": 2})), BadParameter)
 
 
 def test_a_sensor_takes_an_alias_and_is_found_by_it(rig):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import TwoBoards
-from twisted.internet.defer import fail
+from fakes import BY, TwoBoards
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from evok_twisted.core.commands import Assignment
 from evok_twisted.errors import BadParameter, BadValue, Conflict, Offline, Refused, Superseded, Timeout
 from evok_twisted.model.aliases import Target
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister
@@ -19,10 +18,8 @@ def boards():
 
 
 def start(boards, *sets):
-    found = [
-        Assignment(boards.registry.find(name, circuit, "classic"), parameters) for name, circuit, parameters in sets
-    ]
-    return boards.commands.set_all(found)
+    found = [(boards.registry.find(name, circuit, "classic"), parameters) for name, circuit, parameters in sets]
+    return Deferred.fromCoroutine(boards.commands.set_all(found, BY))
 
 
 def outcomes(done):

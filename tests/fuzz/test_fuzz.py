@@ -14,7 +14,7 @@ import time
 import msgspec
 import pytest
 import pytest_twisted
-from fakes import Rig
+from fakes import Rig, desk_of
 from stack import DEFINITIONS, turn
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
@@ -253,7 +253,7 @@ async def test_a_modbus_server_that_answers_nonsense(fuzz, framer, log):
         house.proxy.wild = True
         for n in fuzz.rounds():
             outcome = []
-            house.unit.commands.set("relay", f"1_{n % 13 + 1:02d}", {"value": n % 2}).addBoth(outcome.append)
+            desk_of(house.unit).set("relay", f"1_{n % 13 + 1:02d}", {"value": n % 2}).addBoth(outcome.append)
             await until(lambda outcome=outcome: outcome, "the set is answered", 3.0)
         house.proxy.wild = False
         house.proxy.drop()
@@ -262,7 +262,7 @@ async def test_a_modbus_server_that_answers_nonsense(fuzz, framer, log):
 
         async def works():
             try:
-                return (await house.unit.commands.set("relay", "1_01", {"value": 1})).state.value
+                return (await desk_of(house.unit).set("relay", "1_01", {"value": 1})).state.value
             except Exception as error:
                 return error
 
@@ -392,9 +392,8 @@ PATHS = ("/rest/all", "/rest/relay/1_01", "/json/led/1_01", "/bulk", "/rpc", "/h
 async def test_websocket_and_http_clients_that_send_nonsense(fuzz):
     before = descriptors()
     rig = Rig(reactor).start_for_ever()
-    tree = resources(rig.registry, rig.commands, rig.health, "classic")
-    clients = ConnectionFactory(rig.registry, rig.commands, rig.health, reactor)
-    rig.events.subscribe(clients.hub.publish)
+    tree = resources(rig.desks)
+    clients = ConnectionFactory(rig.desks, reactor)
     port = reactor.listenTCP(
         0, ApiSite(Root({**tree, b"ws": UpgradeResource(clients)}), reactor), interface="127.0.0.1"
     )
@@ -440,10 +439,7 @@ def test_messages_with_nonsense_in_them_each_get_one_reply(fuzz):
     rig = Rig(Clock()).start()
     sent = []
     session = Session(
-        rig.registry,
-        rig.commands,
-        rig.health,
-        "classic",
+        rig.desk,
         all_filtered=True,
         send=sent.append,
         listen=lambda _: None,

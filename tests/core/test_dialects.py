@@ -8,7 +8,7 @@ import pytest
 from fakes import Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.api.dialects import fragment, listing, state_object
+from evok_twisted.core.dialects import fragment, listing, state_object
 from evok_twisted.definitions import UnitRegisters
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.registers import INPUT, Registers

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import UNSET
 
 from evok_twisted.core.commands import UNCHANGED
+from evok_twisted.core.events import Change
 from evok_twisted.model import aliases, analog, digital, sensors, system
-from evok_twisted.model.device import Device
+from evok_twisted.model.device import Device, State
 from evok_twisted.model.kinds import KINDS, Dialect
 
 _encode = msgspec.json.Encoder().encode
@@ -68,9 +69,12 @@ def fields(device: type[Device], dialect: Dialect) -> tuple[str, ...]:
 _FIELD_OF: Mapping[str, str] = {name: field for field, name in _CLASSIC_NAMES.items()}
 
 
-def state_object(device: Device, dialect: Dialect) -> dict[str, Any]:
-    """The whole state of a device, as its JSON object has it."""
-    state = device.current
+def state_object(device: Device, dialect: Dialect, state: State | None = None) -> dict[str, Any]:
+    """The whole state of a device, as its JSON object has it.
+
+    :param state: which, where that is not the one that it has now.
+    """
+    state = state or device.current
     fixed = {
         "circuit": device.circuit_in(dialect),
         "glob_dev_id": device.number,
@@ -178,6 +182,14 @@ def fragment(device: Device, dialect: Dialect) -> bytes:
     if kept is None:
         kept = device.fragments[dialect] = _encode(state_object(device, dialect))
     return kept
+
+
+def fragment_of(change: Change, dialect: Dialect) -> bytes:
+    """The JSON of what a change brought, whatever has changed since."""
+    device, state = change
+    if state is device.state:
+        return fragment(device, dialect)
+    return _encode(state_object(device, dialect, state))
 
 
 def listing(devices: Iterable[Device], dialect: Dialect) -> bytes:

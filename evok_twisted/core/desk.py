@@ -1,0 +1,154 @@
+"""What the rest of the service is to one client: every front has a desk for each of its clients, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.conditions import Subscription
+from evok_twisted.core.commands import Commands
+from evok_twisted.core.dialects import fragment, fragment_of, listing, settable, state_object
+from evok_twisted.core.events import Change, ChangeSet, Events, Subscriber
+from evok_twisted.core.filters import Filter, parse_filter
+from evok_twisted.core.health import Health, Report
+from evok_twisted.core.identity import Identity
+from evok_twisted.core.journal import Journal
+from evok_twisted.core.registry import Registry
+from evok_twisted.core.slices import sliced
+from evok_twisted.errors import EvokError
+from evok_twisted.model.device import Device
+from evok_twisted.model.kinds import Dialect
+
+
+class Core(NamedTuple):
+    """What is behind the desks."""
+
+    registry: Registry
+    commands: Commands
+    events: Events
+    journal: Journal
+    health: Health
+
+    def desks(self, default: Dialect) -> Desks:
+        """How fronts come by desks.
+
+        :param default: the dialect of whoever chooses none.
+        """
+
+        def desk(identity: Identity, dialect: Dialect | None) -> Desk:
+            return Desk(self, dialect or default, identity)
+
+        return desk
+
+
+class Desk:
+    """What one client may see and do, in its dialect.
+
+    :ivar clock: what commands run on.
+    """
+
+    __slots__ = ("_core", "clock", "dialect", "identity")
+
+    def __init__(self, core: Core, dialect: Dialect, identity: Identity) -> None:
+        self._core = core
+        self.clock: IReactorTime = core.events.clock
+        self.dialect = dialect
+        self.identity = identity
+
+    # What there is
+
+    def __iter__(self) -> Iterator[Device]:
+        """Every device, in the order of ``all``."""
+        return iter(self._core.registry)
+
+    @property
+    def size(self) -> int:
+        """How many devices there are, such as are not listed included."""
+        return self._core.registry.size
+
+    def find(self, name: object, circuit: object) -> Device:
+        """The device that a client means; as ``Registry.find``."""
+        return self._core.registry.find(name, circuit, self.dialect)
+
+    def select(
+        self,
+        names: Sequence[object],
+        *,
+        circuits: Sequence[object] | None = None,
+        group: object = None,
+        number: object = None,
+    ) -> list[Device]:
+        """The devices that a client means by several conditions; as ``Registry.select``."""
+        return self._core.registry.select(names, self.dialect, circuits=circuits, group=group, number=number)
+
+    def health(self) -> Report:
+        """How the service is."""
+        return self._core.health.report()
+
+    # How it looks
+
+    def state(self, device: Device) -> dict[str, Any]:
+        """The whole state of a device, as its JSON object has it."""
+        return state_object(device, self.dialect)
+
+    def fragment(self, device: Device) -> bytes:
+        """The JSON of ``state``."""
+        return fragment(device, self.dialect)
+
+    def listing(self, devices: Iterable[Device]) -> bytes:
+        """The JSON list of the states of ``devices``."""
+        return listing(devices, self.dialect)
+
+    def told(self, changes: Iterable[Change]) -> bytes:
+        """The JSON list of the states that ``changes`` brought."""
+        return b"[%b]" % b",".join([fragment_of(change, self.dialect) for change in changes])
+
+    # What is done
+
+    def set(self, name: object, circuit: object, parameters: Mapping[str, Any]) -> Deferred[Device]:
+        """Set a circuit.
+
+        :param name: any name of its kind.
+        :param circuit: its circuit or alias.
+        :param parameters: what to set, as the client sent it: a state that was given out can be given back.
+        :returns: the device, with its new state, once the hardware has acknowledged every write.
+        :raises EvokError: (in the Deferred) any of the tree; of those that say what the client did wrong, nothing has
+            reached the hardware.
+        """
+        return Deferred.fromCoroutine(self._set(name, circuit, parameters))
+
+    async def _set(self, name: object, circuit: object, parameters: Mapping[str, Any]) -> Device:
+        device = self.find(name, circuit)
+        wanted = settable(device, parameters, self.dialect)
+        return await self._core.commands.set(device, wanted, self.identity)
+
+    async def set_all(self, sets: Sequence[tuple[Device, Mapping[str, Any]]]) -> list[EvokError | None]:
+        """Set several devices at once, each to what the client sent for it; as ``Commands.set_all``."""
+        wanted = [
+            (device, settable(device, parameters, self.dialect))
+            async for device, parameters in sliced(sets, self.clock)
+        ]
+        return await self._core.commands.set_all(wanted, self.identity)
+
+    # What changes
+
+    def wanted(self, names: object) -> tuple[Filter, list[str]]:
+        """The filter that a client asks for, and the names in it that are not known; as ``parse_filter``."""
+        return parse_filter(names, self.dialect)
+
+    def subscribe(self, subscriber: Subscriber, wanted: Filter) -> Subscription:
+        """Tell ``subscriber`` of the changes that ``wanted`` accepts, from now on."""
+
+        def narrowed(changes: ChangeSet) -> None:
+            accepted = tuple([change for change in changes.changes if wanted.accepts(change.device)])
+            if accepted:
+                subscriber(changes._replace(changes=accepted))
+
+        return self._core.events.subscribe(narrowed)
+
+
+#: Gives a client its desk, in the dialect that it chose, if it did.
+Desks = Callable[[Identity, Dialect | None], Desk]
