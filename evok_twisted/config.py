@@ -118,6 +118,7 @@ class DeviceSettings(Settings, frozen=True, kw_only=True):
     model: Annotated[str, Meta(min_length=1, description="a model such as 00 or xS51")]
     scan_frequency: Annotated[float, Meta(ge=0, le=1000, description="scans a second, up to 1000; 0 is none")] = 50.0
     scan_enabled: bool = True
+    join: bool = True
     enabled: bool = True
     device_info: DeviceInfoSettings | None = None
 

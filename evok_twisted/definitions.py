@@ -27,12 +27,16 @@ DataType = Literal["unsigned16", "signed16", "float32", "int32", "uint32", "floa
 
 
 class Block(msgspec.Struct, frozen=True, cache_hash=True):
-    """A run of registers that one request reads, every ``frequency``-th scan."""
+    """A run of registers that one request reads, every ``frequency``-th scan.
+
+    :ivar join: whether that request may read others, too.
+    """
 
     start: int
     count: int
     frequency: int = 1
     input: bool = False
+    join: bool = True
 
     def __str__(self) -> str:
         kind = "input" if self.input else "holding"
@@ -47,6 +51,7 @@ class _BlockSettings(Settings, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=125, description="a number of registers from 1 to 125")]
     frequency: Annotated[int, Meta(ge=1, description="a whole number of scans, 1 or more")] = 1
     type: RegisterType = "holding"
+    join: bool = True
 
 
 class Feature(Settings, frozen=True, kw_only=True):
@@ -294,7 +299,7 @@ def load_definition(file: Path, problems: Problems) -> Definition | None:
         if block is not None and block.start_reg + block.count > 65536:
             reader.error(path, f"got {block.count} registers from {block.start_reg} on, expected none after 65535")
         elif block is not None:
-            blocks.append(Block(block.start_reg, block.count, block.frequency, block.type == "input"))
+            blocks.append(Block(block.start_reg, block.count, block.frequency, block.type == "input", block.join))
     if not blocks:
         message = "expected at least one block of registers: what a board answers to them is how it is found"
         reader.error("modbus_register_blocks", message)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 from twisted.internet.threads import deferToThreadPool
 
 from evok_twisted import config as cfg
@@ -24,11 +25,13 @@ from evok_twisted.core.identity import RESETS
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.probes import Probes
+from evok_twisted.core.reads import LineUse, line_use
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
+from evok_twisted.definitions import Block
 from evok_twisted.errors import UnknownCircuit
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.model import onewire
@@ -65,6 +68,7 @@ class Unit:
         self.registry = Registry()
         self.events = Events(reactor)
         self.reactor = reactor
+        self.line_uses: dict[str, LineUse | None] = {}
         self._problems = problems
         self._writers: dict[str, Writer] = {}
         self.health = Health(reactor, lambda: problems.errors)
@@ -119,7 +123,23 @@ class Unit:
             self._writers[board.name] = writer
             self.writers.append(writer)
             slaves.append(scanner.slave)
-        self.health.add(bus, f"MODBUS{modbus_type}", slaves)
+        self.health.add(bus, f"MODBUS{modbus_type}", slaves, self._line_use(bus, config))
+
+    def _line_use(self, bus: ModbusBus, config: cfg.Bus) -> LineUse | None:
+        """What is asked of a serial line; more than it can do is a warning."""
+        if not isinstance(bus, RtuBus):
+            return None
+        scanned = [board for board in config.boards if board.settings.scan_enabled]
+        boards = [
+            (board.definition.blocks if board.settings.join else _parted(board.definition.blocks), board.settings)
+            for board in scanned
+        ]
+        asked = ((blocks, settings.scan_frequency) for blocks, settings in boards)
+        use = self.line_uses[bus.name] = line_use(asked, bus.baudrate, bus.gap, bus.cost)
+        if use is not None and use.percent > 100:
+            path = f"comm_channels.{bus.name}.devices"
+            self._problems.warning(self._problems.file_of(path), path, f"{use.text} (scan_frequency says how often)")
+        return use
 
     def _add_board(
         self,
@@ -137,7 +157,15 @@ class Unit:
         info = ModbusSlave(name, number, clock.seconds, settings.slave_id, modbus_type, modbus_spec, shown)
         devices: list[Device] = build(board.definition, name, number, self._problems)
         slave = Slave(name, settings.slave_id, bus, board.definition.blocks, devices, info, clock)
-        scanner = Scanner(slave, interval, self.events, clock, probes, periodic=settings.scan_enabled and frequency > 0)
+        scanner = Scanner(
+            slave,
+            interval,
+            self.events,
+            clock,
+            probes,
+            periodic=settings.scan_enabled and frequency > 0,
+            joined=settings.join,
+        )
         self.scanners.append(scanner)
         for device in [*devices, info]:
             self.registry.add(device)
@@ -217,6 +245,9 @@ class Unit:
             elif isinstance(settings, cfg.ModbusRtuSettings):
                 character = f"8{settings.parity}{settings.stopbits}"
                 yield f"bus {bus.name}: Modbus RTU, {settings.port}, {settings.baudrate} baud, {character}"
+                use = self.line_uses.get(bus.name)
+                if use is not None:
+                    yield f"  {use.text}; a scan of all takes {use.round * 1000:.0f} ms"
             elif isinstance(settings, cfg.OneWireSettings):
                 yield f"bus {bus.name}: 1-Wire, owserver at {settings.hostname}:{settings.port}"
                 for key, device in bus.sensors.items():
@@ -238,6 +269,10 @@ class Unit:
                 by_kind.setdefault(device.kind, []).append(device.circuit)
         for kind, circuits in by_kind.items():
             yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
+
+
+def _parted(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    return tuple(msgspec.structs.replace(block, join=False) for block in blocks)
 
 
 def _in_thread_of(reactor: Any) -> InThread:

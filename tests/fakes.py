@@ -55,6 +55,7 @@ class FakeBus:
     name = "FAKE"
     timeout = 1.0
     write_timeout = 2.0
+    gap = -1
 
     def __init__(self, clock):
         self.clock = clock

@@ -66,6 +66,42 @@ def test_an_owpower_that_is_not_there_is_told():
     assert problems.fatal == []
 
 
+def serial_unit(frequency, **settings):
+    definition = load_definition(DEFINITIONS / "xS51.yaml", Problems())
+    of = cfg.DeviceSettings(slave_id=1, model="xS51", scan_frequency=frequency, **settings)
+    boards = tuple(cfg.Board(str(n), n, of, definition) for n in (1, 2))
+    problems = Problems()
+    bus = cfg.Bus("LINE", cfg.ModbusRtuSettings(port="/dev/x", baudrate=19200), boards)
+    return Unit(cfg.Config(buses=(bus,)), reactor, problems), [str(one) for one in problems.found]
+
+
+def test_a_serial_line_that_cannot_do_what_is_asked_of_it_is_told_in_numbers():
+    unit, problems = serial_unit(50.0)
+    text = "2 boards at 50 scans a second need 508 % of this line at 19200 baud; expect 9.8"
+    assert problems == [f"warning: config.yaml: comm_channels.LINE.devices: {text} (scan_frequency says how often)"]
+    assert f"  {text}; a scan of all takes 102 ms" in list(unit.summary())
+    (bus,) = unit.health.report().buses
+    assert (bus.line.percent, bus.line.round, bus.line.text) == (pytest.approx(508, abs=0.5), 0.1016, text)
+
+
+def test_a_serial_line_that_has_room_is_told_without_a_warning():
+    unit, problems = serial_unit(5.0)
+    assert problems == []
+    assert "  2 boards at 5 scans a second need 51 % of this line at 19200 baud" in "\n".join(unit.summary())
+
+
+def test_boards_that_are_not_scanned_ask_nothing_of_a_line():
+    unit, problems = serial_unit(50.0, scan_enabled=False)
+    assert problems == []
+    assert unit.line_uses == {"LINE": None}
+
+
+def test_a_board_whose_blocks_are_not_to_be_joined_takes_what_it_takes():
+    joined, _ = serial_unit(5.0)
+    apart, _ = serial_unit(5.0, join=False)
+    assert apart.line_uses["LINE"].percent >= joined.line_uses["LINE"].percent
+
+
 def test_the_summary_names_the_sensors():
     unit, _ = unit_of(boiler={"address": BOILER, "type": "DS18B20"})
     assert list(unit.summary())[:2] == [

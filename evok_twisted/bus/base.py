@@ -61,6 +61,9 @@ class ModbusBus(ABC):
 
     _log = Logger()
 
+    #: registers that may be read in vain where that saves a request (``core.slave.Bus``)
+    gap: int = 0
+
     #: whether the other side may close a connection of use at any time, as some servers do after every answer
     may_be_closed: ClassVar[bool] = False
 
@@ -126,6 +129,10 @@ class ModbusBus(ABC):
     def short_lived(self) -> bool:
         """Whether the connection before was closed soon, with something unanswered perhaps."""
         return self._standby is not None
+
+    def cost(self, block: Block) -> float:
+        """Seconds that reading ``block`` takes all others on the bus; 0 where that is not known."""
+        return 0.0
 
     def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` whenever that changes."""

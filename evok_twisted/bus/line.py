@@ -24,6 +24,26 @@ def silent_interval(baudrate: int) -> float:
     return 0.00175 if baudrate > FAST else 3.5 * character_time(baudrate)
 
 
+#: seconds that a slave takes to answer, of the slow ones among common modules
+TURNAROUND = 0.004
+#: bytes of a read request, and of its answer besides the registers
+REQUEST, ANSWER = 8, 5
+
+
+def request_time(baudrate: int, registers: int) -> float:
+    """Seconds that a serial line is busy with one request to read ``registers`` and its answer.
+
+    Both frames, the silence before each, and the time that the slave takes.
+    """
+    frames = (REQUEST + ANSWER + 2 * registers) * character_time(baudrate)
+    return frames + 2 * silent_interval(baudrate) + TURNAROUND
+
+
+def gap(baudrate: int) -> int:
+    """Registers that take no longer than one more request."""
+    return int(request_time(baudrate, 0) / (2 * character_time(baudrate)))
+
+
 class Line(Protocol):
     """What a client asks before it sends, and tells of what it sent and heard."""
 

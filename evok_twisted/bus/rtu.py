@@ -8,9 +8,10 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evok_twisted.bus.base import Connection, ModbusBus, retry_delay
 from evok_twisted.bus.framing import RtuFraming
-from evok_twisted.bus.line import LONGEST, Turns, character_time
+from evok_twisted.bus.line import LONGEST, Turns, character_time, gap, request_time
 from evok_twisted.bus.modbus import ModbusClientProtocol
 from evok_twisted.conditions import Timer
+from evok_twisted.definitions import Block
 from evok_twisted.serialport import SerialTransport
 
 #: seconds for which a port must stay open, or until something comes through it, to be told of: one that opens and
@@ -44,9 +45,14 @@ class RtuBus(ModbusBus):
         super().__init__(
             name, endpoint, clock, timeout=timeout + both, write_timeout=write_timeout, retry=_reopen_delay
         )
+        self.baudrate = baudrate
+        self.gap = gap(baudrate)
         self._answer_timeout = timeout
         self._line = Turns(clock, timeout, baudrate)
         self._settling = Timer(clock, self.heard)
+
+    def cost(self, block: Block) -> float:
+        return request_time(self.baudrate, block.count)
 
     def _make(self) -> Connection:
         return _SerialConnection(self, self._clock, self._answer_timeout, RtuFraming(), self._line)

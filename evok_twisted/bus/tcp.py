@@ -9,12 +9,17 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evok_twisted.bus.base import Connection, ModbusBus
 from evok_twisted.bus.framing import RtuFraming, SocketFraming
-from evok_twisted.bus.line import Pipeline, Turns
+from evok_twisted.bus.line import Pipeline, Turns, gap
 
 #: longest wait for a connection, in seconds
 CONNECT_TIMEOUT = 3.0
 
 LOOPBACK_PIPELINE = 8
+
+#: Registers that cost a server and us less than one more request.
+GAP = 8
+#: What the line behind a serial server is taken for.
+TUNNELLED = 19200
 
 
 def default_pipeline(host: str) -> int:
@@ -48,6 +53,7 @@ class TcpBus(ModbusBus):
         framer: Literal["socket", "rtu"] = "socket",
     ) -> None:
         super().__init__(name, endpoint, clock, timeout=timeout, write_timeout=write_timeout)
+        self.gap = GAP if framer == "socket" else gap(TUNNELLED)
         self._framing = SocketFraming if framer == "socket" else RtuFraming
         self._line = Pipeline(pipeline) if framer == "socket" else Turns(clock, timeout)
         #: for a server that closes after an answer: of what it was sent besides, nobody knows what became

@@ -7,8 +7,10 @@ from importlib.metadata import version
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from twisted.internet.interfaces import IReactorTime
 
+from evok_twisted.core.reads import LineUse
 from evok_twisted.core.slave import Slave
 
 
@@ -34,12 +36,13 @@ class SlaveHealth(msgspec.Struct, frozen=True):
 
 
 class BusHealth(msgspec.Struct, frozen=True):
-    """``type`` is as in the configuration."""
+    """``type`` is as in the configuration; ``line`` is there for serial lines that are scanned."""
 
     bus: str
     type: str
     online: bool
     slaves: tuple[SlaveHealth, ...]
+    line: LineUse | UnsetType = UNSET
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class _Part(NamedTuple):
     bus: Watched
     type: str
     slaves: tuple[Slave, ...]
+    line: LineUse | UnsetType
 
 
 class Health:
@@ -72,12 +76,13 @@ class Health:
         self._lacking = lacking
         self._version = version("evok-twisted")
 
-    def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = ()) -> None:
+    def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
         """Mind ``bus`` and what is on it.
 
         :param kind: its type, as in the configuration.
+        :param line: what scanning asks of it, of a serial line.
         """
-        self._parts.append(_Part(bus, kind, tuple(slaves)))
+        self._parts.append(_Part(bus, kind, tuple(slaves), line or UNSET))
 
     @property
     def status(self) -> str:
@@ -96,7 +101,7 @@ class Health:
         """Everything, as it is now."""
         reasons = tuple(self._reasons())
         buses = tuple(
-            BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)))
+            BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)), part.line)
             for part in self._parts
         )
         uptime = round(self._clock.seconds() - self._begun, 3)

@@ -28,6 +28,8 @@ class Bus(Protocol):
     name: str
     timeout: float
     write_timeout: float
+    #: registers that may be read in vain where that saves a request
+    gap: int
 
     @property
     def online(self) -> bool:

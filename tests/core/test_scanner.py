@@ -9,6 +9,7 @@ from fakes import Rig
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
+from evok_twisted.core.probes import Probes
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, Offline, Refused, Timeout
@@ -575,3 +576,99 @@ def test_a_block_that_is_not_answered_does_not_hold_up_the_others(rig, log):
     rig.bus.words[1010] = 9
     ticks(rig, 10)
     assert rig.device("di", "1_01").state.debounce == 9
+
+
+# Blocks that one request reads
+
+
+@pytest.fixture
+def joining(clock):
+    """A rig on a bus on which a gap of eight registers costs less than a request."""
+    rig = Rig(clock)
+    rig.bus.gap = 8
+    rig.scanner = Scanner(rig.slave, 0.02, rig.events, clock, Probes(clock))
+    rig.start()
+    return rig
+
+
+def requests(rig, n=1):
+    """What was asked for in the next ``n`` ticks."""
+    rig.bus.read_log.clear()
+    ticks(rig, n)
+    return [(block.start, block.count) for block in rig.bus.read_log]
+
+
+def test_blocks_that_lie_close_are_one_request_and_each_has_its_own_words(joining):
+    joining.bus.words.update({0: 0b10, 20: 0b100})
+    asked = requests(joining)
+    assert (0, 21) in asked
+    assert joining.device("di", "1_02").state.value == 1
+    assert joining.device("led", "1_03").state.value == 1
+
+
+def test_every_block_is_read_as_often_as_its_frequency_promises_when_blocks_are_joined(joining):
+    rig = joining
+    joining.bus.read_log.clear()
+    ticks(rig, 100)
+    for block in rig.slave.blocks:
+        keys = {block.start, block.start + block.count - 1}
+        covering = [b for b in rig.bus.read_log if keys <= set(range(b.start, b.start + b.count))]
+        assert len(covering) >= 100 // block.frequency
+
+
+def test_what_is_read_in_vain_between_two_blocks_is_not_taken(joining):
+    slow = next(block for block in joining.slave.blocks if (block.start, block.count) == (2, 3))
+    taken = []
+    take = joining.slave.take
+    joining.slave.take = lambda block, words: taken.append(block) or take(block, words)
+    ticks(joining, 100)
+    assert taken.count(slow) == 100 // slow.frequency
+
+
+def test_a_board_whose_settings_forbid_it_has_each_block_read_by_itself(clock):
+    rig = Rig(clock)
+    rig.bus.gap = 8
+    rig.scanner = Scanner(rig.slave, 0.02, rig.events, clock, Probes(clock), joined=False)
+    rig.start()
+    assert set(requests(rig, 10)) == {(block.start, block.count) for block in rig.slave.blocks}
+
+
+@pytest.mark.parametrize("error", [Refused("refused: illegal data address (2)", 2), Timeout("no answer within 1 s")])
+def test_blocks_that_are_not_answered_together_are_read_apart_and_nothing_is_told(joining, log, error):
+    rig, read = joining, joining.bus.read
+    rig.bus.read = lambda unit, block, timeout=None: (
+        fail(error) if (block.start, block.count) == (0, 21) else read(unit, block, timeout)
+    )
+    ticks(rig, 1)
+    rig.bus.words[0] = 1
+    asked = requests(rig, 5)
+    assert {(0, 2), (5, 16)} <= set(asked)
+    assert rig.device("di", "1_01").state.value == 1
+    assert rig.slave.online
+    assert log.texts("warn") + log.texts("error") == []
+
+
+def test_a_block_that_is_refused_by_itself_too_falls_apart_from_the_rest(joining, log):
+    rig = joining
+    rig.bus.illegal = {1}
+    ticks(rig, 5)
+    rig.bus.words[20] = 1
+    asked = requests(rig, 3)
+    assert {(0, 1), (5, 16)} <= set(asked)
+    assert (0, 21) not in asked
+    assert rig.device("led", "1_01").state.value == 1
+    assert [text for text in log.texts("error") if "0 to 20" in text] == []
+
+
+def test_a_write_that_was_acknowledged_while_blocks_were_read_together_is_not_undone_by_what_was_read(joining):
+    rig = joining
+    rig.bus.answering = False
+    ticks(rig, 1)
+    old = rig.bus.perform(next(what for what, _ in rig.bus.asked if what.start == 0))
+    rig.bus.words[0] = 1
+    done = rig.set("led", "1_01", value=1)
+    rig.bus.answer(next(n for n, (what, _) in enumerate(rig.bus.asked) if not hasattr(what, "count")))
+    n = next(n for n, (what, _) in enumerate(rig.bus.asked) if getattr(what, "count", 0) == 21)
+    rig.bus.asked.pop(n)[1].callback(old)
+    assert done.result.state.value == 1
+    assert rig.device("led", "1_01").state.value == 1
