@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from fakes import desk_of
+from fakes import BY, desk_of
 from stack import DEFINITIONS, turn
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from evok_twisted import config as cfg
 from evok_twisted.api.websocket import ConnectionFactory
+from evok_twisted.core.commands import Assignment
 from evok_twisted.definitions import load_definition
+from evok_twisted.errors import Busy
 from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.owserver import OwServerSimulator, thermometer
@@ -189,7 +192,12 @@ async def test_a_sensor_is_found_by_each_of_its_names(together, name):
 
 def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
     unit = Unit(cfg.Config(buses=(cfg.Bus("OWFS", cfg.OneWireSettings(max_waiting=3), ()),)), reactor, Problems())
-    assert unit.sensor_writers[0]._limit == 3
+    bus, failed = unit.registry.find("owbus", "OWFS", "v3"), []
+    for n in range(4):
+        (done,) = unit.sensor_writers[0].submit_all([Assignment(bus, {"do_scan": n}, BY)])
+        done.addErrback(failed.append)
+    assert [failure.type for failure in failed] == [Busy]
+    Deferred.fromCoroutine(unit.sensor_writers[0].stop())
 
 
 def infos_of(*models, bus_info=None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -16,14 +16,13 @@ from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
-from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device
 
 
 class Assignment(NamedTuple):
     """What one device is to be set to.
 
-    :ivar parameters: as the client sent them.
+    :ivar parameters: checked and typed.
     :ivar by: who wants it.
     :ivar replaceable: a newer set of the same parameters may take its place while it waits.
     """
@@ -41,8 +40,8 @@ UNCHANGED: Mapping[str, Any] = {}
 class Writer(Protocol):
     """Who does what is asked of the devices of one group."""
 
-    def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
-        """Find out now what can be known to be wrong with a ``set``.
+    def check(self, device: Device, wanted: Mapping[str, Any]) -> None:
+        """Find out now what can be known to be wrong with a ``set``, whose parameters are checked and typed.
 
         :raises EvokError: it cannot work; ``Offline`` when it could at another time.
         """
@@ -100,10 +99,12 @@ class Commands:
             was.
         """
         outcomes: list[EvokError | None] = [None] * len(sets)
+        wanted: list[Mapping[str, Any]] = []
         async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
             with _told_apart(n):
+                wanted.append(self._checked(device, parameters))
                 try:
-                    self._check(device, parameters)
+                    self._check(device, wanted[n])
                 except Offline as error:
                     outcomes[n] = error
         renamings: dict[int, _Renaming] = {}
@@ -116,7 +117,14 @@ class Commands:
             for renaming in reversed(renamings.values()):
                 renaming.undo()
             raise
-        submitted = self._submit([n for n, outcome in enumerate(outcomes) if outcome is None], sets, by)
+        submitted = self._submit(
+            {
+                n: Assignment(device, wanted[n], by, "alias" not in parameters)
+                for n, (device, parameters) in enumerate(sets)
+                # an alias is given to the device already, and who is told "superseded" would not expect that
+                if outcomes[n] is None and wanted[n]
+            }
+        )
         done: Any = await DeferredList([deferred for _, deferred in submitted], consumeErrors=True)
         for (n, _), (succeeded, result) in zip(submitted, done, strict=True):
             if not succeeded:
@@ -135,30 +143,25 @@ class Commands:
         self._log.failure("set of {device!r}", failure, device=device)
         return EvokError("something went wrong in the service; its log says more")
 
-    def _check(self, device: Device, parameters: Mapping[str, Any]) -> None:
+    def _checked(self, device: Device, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What is left to be done by a writer: an alias is none of its business."""
         if not parameters and parameters is not UNCHANGED:
             allowed = ", ".join([*device.parameters, "alias"])
             raise BadParameter(f"{device!r}: there is nothing to set; allowed are {allowed}")
-        wanted = _wanted(parameters)
-        writer = self._writers.get(device.group)
-        if parameters is UNCHANGED:
-            return
-        if writer is not None:
-            writer.check(device, wanted)
-        else:
-            parse(device.parameters, wanted)  # what nobody writes to takes an alias only, and says so
+        return device.checked({key: value for key, value in parameters.items() if key != "alias"})
 
-    def _submit(
-        self, chosen: Iterable[int], sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity
-    ) -> list[tuple[int, Deferred[None]]]:
-        """Hand each writer what is for it; returns what to wait for, by place in ``sets``."""
+    def _check(self, device: Device, wanted: Mapping[str, Any]) -> None:
+        writer = self._writers.get(device.group)
+        if wanted and writer is not None:
+            writer.check(device, wanted)
+
+    def _submit(self, sets: Mapping[int, Assignment]) -> list[tuple[int, Deferred[None]]]:
+        """Hand each writer what is for it; returns what to wait for, by the numbers of ``sets``."""
         batches: dict[Writer, dict[int, Assignment]] = {}
-        for n in chosen:
-            device, parameters = sets[n]
-            writer, wanted = self._writers.get(device.group), _wanted(parameters)
-            if wanted and writer is not None:
-                # an alias is given to the device already, and who is told "superseded" would not expect that
-                batches.setdefault(writer, {})[n] = Assignment(device, wanted, by, "alias" not in parameters)
+        for n, one in sets.items():
+            writer = self._writers.get(one.device.group)
+            if writer is not None:
+                batches.setdefault(writer, {})[n] = one
         return [
             (n, deferred)
             for writer, batch in batches.items()
@@ -208,7 +211,3 @@ def _told_apart(index: int) -> Iterator[None]:
     except EvokError as error:
         error.index = index
         raise
-
-
-def _wanted(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in parameters.items() if key != "alias"}

@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from evok_twisted.core.commands import Assignment
-from evok_twisted.core.onewire import SensorScanner
-from evok_twisted.errors import Busy, Conflict, EvokError, Offline, Superseded, Timeout
+from evok_twisted.core.onewire import Job, SensorScanner
+from evok_twisted.core.waiting import Queue, Waiting
+from evok_twisted.errors import Conflict, EvokError, Offline
 from evok_twisted.logs import Logger
-from evok_twisted.model.codec import parse
 from evok_twisted.model.device import Device
 from evok_twisted.model.sensors import OneWireBus, Sensor
 
 #: Sets the circuit that switches the power of a bus: 1 is off.
 Power = Callable[[int], Awaitable[Device]]
-
-
-class _Job:
-    """A ``set`` on its way."""
-
-    __slots__ = ("by", "device", "done", "expiry", "replaceable", "wanted", "writer")
-
-    def __init__(self, writer: SensorWriter, what: Assignment, wanted: Mapping[str, Any]) -> None:
-        self.writer = writer
-        self.device, _, self.by, self.replaceable = what
-        self.wanted = wanted
-        #: what the client waits for
-        self.done: Deferred[None] = Deferred()
-        self.expiry: IDelayedCall | None = None
-
-    async def __call__(self) -> None:
-        await self.writer.run(self)
-
-    def replaces(self, older: _Job) -> bool:
-        """Whether both set the same output."""
-        same = older.device is self.device and older.wanted.get("pio") == self.wanted.get("pio")
-        return same and older.replaceable and "pio" in self.wanted and older.wanted.keys() <= self.wanted.keys()
-
-    def fail(self, error: EvokError) -> None:
-        """Tell the client, who may know already."""
-        if not self.done.called:
-            self.done.errback(error)
 
 
 class SensorWriter:
@@ -70,21 +44,20 @@ class SensorWriter:
         self._scanner = scanner
         self._clock = clock
         self._power = power
-        self._limit = limit
-        self._waiting: list[_Job] = []
+        self._queue = Queue(clock, self.write_timeout, limit, scanner.bus, self._dropped)
+        #: what waits, as the scanner has it
+        self._turns: dict[Waiting, Job] = {}
         #: fires when the power is on again, while it is off
         self._powerless: Deferred[None] | None = None
         self._stopping = False
         scanner.server.watch(self._server_turned)
 
-    def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
+    def check(self, device: Device, wanted: Mapping[str, Any]) -> None:
         """Find out now what can be known to be wrong with a ``set``.
 
-        :raises BadParameter: (or ``BadValue``) the device does not take this.
         :raises Conflict: a reset, and nobody said what switches the power.
         :raises Offline: owserver does not answer.
         """
-        wanted = _checked(device, parameters)
         if wanted.get("do_reset") and self._power is None:
             raise Conflict(f"{device!r}: its configuration names no owpower, which a reset needs")
         if _touches_the_bus(wanted) and not self._scanner.server.online:
@@ -96,44 +69,32 @@ class SensorWriter:
         :returns: for each, fires when owserver has acknowledged everything and the device shows it; of a scan, when
             it is over.
         """
-        return [self._queue(one) for one in sets]
-
-    def _queue(self, what: Assignment) -> Deferred[None]:
-        device = what.device
         if self._stopping:
-            return fail(Offline(f"{device!r}: the service is stopping"))
-        job = _Job(self, what, _checked(device, what.parameters))
-        for older in [waiting for waiting in self._waiting if job.replaces(waiting)]:
-            self._withdraw(older, Superseded(f"{device!r}: a newer set came before this one was sent"))
-        if len(self._waiting) >= self._limit:
-            return fail(Busy(f"{device!r}: {self._limit} commands wait for {self._scanner.bus!r} already"))
-        job.expiry = self._clock.callLater(self.write_timeout, self._expire, job)
-        self._waiting.append(job)
-        self._scanner.submit(job)
-        return job.done
+            return [fail(Offline(f"{one.device!r}: the service is stopping")) for one in sets]
+        done = self._queue.ask(sets)
+        for job in tuple(self._queue):
+            if job not in self._turns:
+                turn = self._turns[job] = partial(self._run, job)
+                self._scanner.submit(turn)
+        return done
 
-    def _expire(self, job: _Job) -> None:
-        waited = self.write_timeout
-        self._withdraw(job, Timeout(f"{job.device!r}: could not be sent within {waited:g} s"))
-
-    def _withdraw(self, job: _Job, error: EvokError) -> None:
-        self._leave_queue(job)
-        self._scanner.withdraw(job)
-        job.fail(error)
-
-    def _leave_queue(self, job: _Job) -> None:
-        self._waiting.remove(job)
-        if job.expiry is not None and job.expiry.active():
-            job.expiry.cancel()
+    def _dropped(self, job: Waiting) -> None:
+        turn = self._turns.pop(job, None)
+        if turn is not None:
+            self._scanner.withdraw(turn)
 
     def _server_turned(self, online: bool) -> None:
         if not online:
-            for job in [job for job in self._waiting if _touches_the_bus(job.wanted)]:
-                self._withdraw(job, Offline(f"{job.device!r}: owserver stopped answering"))
+            self._queue.fail(
+                lambda job: (
+                    Offline(f"{job.device!r}: owserver stopped answering") if _touches_the_bus(job.parameters) else None
+                )
+            )
 
-    async def run(self, job: _Job) -> None:
+    async def _run(self, job: Waiting) -> None:
         """Do a command whose turn has come."""
-        self._leave_queue(job)
+        self._queue.take((job,))
+        del self._turns[job]
         try:
             if isinstance(job.device, OneWireBus):
                 await self._set_bus(job.device, job)
@@ -142,11 +103,10 @@ class SensorWriter:
         except EvokError as error:
             job.fail(error)
         else:
-            if not job.done.called:
-                job.done.callback(None)
+            job.succeed()
 
-    async def _set_sensor(self, device: Sensor, job: _Job) -> None:
-        wanted = job.wanted
+    async def _set_sensor(self, device: Sensor, job: Waiting) -> None:
+        wanted = job.parameters
         writes = device.writes(wanted)
         for name, text in writes:
             await self._scanner.server.write(f"/{device.address}/{name}", text)
@@ -155,8 +115,8 @@ class SensorWriter:
         if "interval" in wanted:
             self._scanner.set_interval(device, wanted["interval"], job.by)
 
-    async def _set_bus(self, device: OneWireBus, job: _Job) -> None:
-        wanted, state = job.wanted, device.state
+    async def _set_bus(self, device: OneWireBus, job: Waiting) -> None:
+        wanted, state = job.parameters, device.state
         if wanted.keys() & {"interval", "scan_interval"}:
             scan_interval = wanted.get("scan_interval", state.scan_interval)
             self._scanner.set_intervals(wanted.get("interval", state.interval), scan_interval, job.by)
@@ -165,7 +125,7 @@ class SensorWriter:
         if wanted.get("do_reset") or wanted.get("do_scan"):
             await self._scanner.scan()
 
-    async def _reset(self, power: Power, job: _Job) -> None:
+    async def _reset(self, power: Power, job: Waiting) -> None:
         self._powerless = Deferred()
         try:
             await self._cycle(power, job)
@@ -174,7 +134,7 @@ class SensorWriter:
             self._powerless = None
         await deferLater(self._clock, self.power_up)
 
-    async def _cycle(self, power: Power, job: _Job) -> None:
+    async def _cycle(self, power: Power, job: Waiting) -> None:
         try:
             await power(1)
             await deferLater(self._clock, self.power_off)
@@ -184,7 +144,7 @@ class SensorWriter:
             raise
         await self._power_on(power, job)
 
-    async def _power_on(self, power: Power, job: _Job) -> None:
+    async def _power_on(self, power: Power, job: Waiting) -> None:
         """Switch the power on again, and do not leave it at a failure: nobody else would."""
         since = self._clock.seconds()
         while True:
@@ -213,16 +173,9 @@ class SensorWriter:
         Takes as long as two commands to the circuit that switches the power, at most.
         """
         self._stopping = True
-        for job in tuple(self._waiting):
-            self._withdraw(job, Offline(f"{job.device!r}: the service is stopping"))
+        self._queue.fail(lambda job: Offline(f"{job.device!r}: the service is stopping"))
         if self._powerless is not None:
             await DeferredList([self._powerless])
-
-
-def _checked(device: Device, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(device, Sensor | OneWireBus):
-        return device.checked(parameters)
-    return parse(device.parameters, parameters)  # what the unit is, perhaps: it takes an alias only
 
 
 def _touches_the_bus(wanted: Mapping[str, Any]) -> bool:

@@ -71,7 +71,7 @@ class AliasTable(Device):
 
     def __init__(self, aliases: Callable[[], Mapping[str, Target]]) -> None:
         self._aliases = aliases
-        super().__init__("alias", self.GROUP, None, AliasTableState({}), parameters={"save": Bit()})
+        super().__init__("alias", self.GROUP, None, AliasTableState({}), parameters={"save": Bit().marked(once=True)})
 
     @property
     def current(self) -> AliasTableState:

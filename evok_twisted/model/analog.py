@@ -133,7 +133,7 @@ class AnalogInput(Analog):
         raw = decode((registers[self._value], registers[self._value + 1]), how.datatype, how.byteorder, how.wordorder)
         return self._state(mode, finite(raw * how.ratio, how.decimals))
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         return Plan(tuple(self._choose(wanted)))
 
 
@@ -159,7 +159,7 @@ class AnalogOutput(Analog):
     def decode(self, registers: Registers) -> AnalogState:
         return self._state(self._mode(registers), round(registers[self._value] * AO_STEP, 3))
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         writes = self._choose(wanted)
         if "value" in wanted:
             writes.append(WriteRegister(self._value, min(max(round(wanted["value"] / AO_STEP), 0), AO_MAX)))
@@ -199,7 +199,7 @@ class MainAnalogOutput(Analog):
         value = self._float(registers, self._resistance if mode == "Resistance" else self._value)
         return msgspec.structs.replace(self._state(mode, value), range=UNSET)
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         mode = wanted.get("mode", self._mode(registers))
         writes: list[Write] = []
         if "mode" in wanted:

@@ -10,6 +10,7 @@ import math
 import reprlib
 import struct
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any, Literal
 
 from evok_twisted.errors import BadParameter, BadValue
@@ -74,10 +75,20 @@ class Parameter:
 
     :ivar expects: what a value looks like, for people.
     :ivar schema: the same as JSON Schema.
+    :ivar once: asks for something to be done, each time: a newer set does not make up for it.
+    :ivar qualifies: says more of another parameter, and is nothing without it.
+    :ivar selects: says which part of the device the others are about.
     """
 
     expects: str = "a value"
     schema: Mapping[str, Any] = {}
+    once = qualifies = selects = False
+
+    def marked(self, *, once: bool = False, qualifies: bool = False, selects: bool = False) -> Parameter:
+        """One that is the same but for this."""
+        other = copy(self)
+        other.once, other.qualifies, other.selects = once, qualifies, selects
+        return other
 
     def parse(self, value: Any) -> Any:
         """The value that was meant.
@@ -203,3 +214,14 @@ def parse(allowed: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[st
         except (ValueError, TypeError, OverflowError, KeyError):
             raise BadValue(f"{name}: got {shown(value)}, expected {allowed[name].expects}") from None
     return parsed
+
+
+def replaces(allowed: Mapping[str, Parameter], newer: Mapping[str, Any], older: Mapping[str, Any]) -> bool:
+    """Whether of two sets of one device the older need not be done, where the newer is."""
+    for name, value in older.items():
+        parameter = allowed[name]
+        if parameter.once or (parameter.selects and newer.get(name) != value):
+            return False
+        if name not in newer and not parameter.qualifies:
+            return False
+    return True

@@ -115,19 +115,23 @@ class Device:
         self.fragments.clear()
         return True
 
-    def plan(self, parameters: Mapping[str, Any], registers: Registers) -> Plan:
-        """Turn what a client asked for into writes; every check is made here, before the first write.
+    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What a client asked for, checked and typed, as far as that can be said without the registers.
 
         :param parameters: names and values as a client sent them.
-        :raises BadParameter: a parameter that this device does not take.
+        :raises BadParameter: a parameter that this device does not take, or one without another that it needs.
         :raises BadValue: a value that does not fit.
+        """
+        return parse(self.parameters, parameters)
+
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+        """Turn what a client asked for into writes; every check that is left is made here, before the first write.
+
+        :param wanted: what ``checked`` returned.
+        :raises BadParameter: a parameter that goes with another, which is not there.
         :raises Conflict: parameters that contradict each other or the device's mode.
         :raises KeyError: a register that the plan depends on was not read yet.
         """
-        return self._plan(parse(self.parameters, parameters), registers)
-
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        """``plan`` for a kind of device; ``wanted`` is checked and typed."""
         return Plan()
 
 

@@ -102,7 +102,7 @@ class DigitalInput(Device):
             ds_modes,
         )
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         writes: list[Write] = []
         if "debounce" in wanted:
             writes.append(WriteRegister(self._debounce, wanted["debounce"]))
@@ -177,7 +177,7 @@ class Switched(Device):
     def _switch(self, value: int) -> WriteCoil:
         return WriteCoil(self._coil, value, (self._value, self._bit))
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         return Plan((self._switch(wanted["value"]),) if "value" in wanted else ())
 
 
@@ -217,7 +217,7 @@ class Output(Switched):
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
         own = {
-            "timeout": Real(0, LONGEST_PULSE, "seconds", above=True),
+            "timeout": Real(0, LONGEST_PULSE, "seconds", above=True).marked(qualifies=True),
             "mode": Choice(blank.modes, any_case=True),
         }
         super().__init__(name, number, feature, n, blank, needs, {**own, **(parameters or {})})
@@ -230,9 +230,9 @@ class Output(Switched):
             raise BadParameter(f"{self}: timeout goes with value, and there is no value")
         return Pulse(wanted["timeout"], 1 - wanted["value"])
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         pulse = self._pulse(wanted)
-        return Plan(super()._plan(wanted, registers).writes, pulse=pulse)
+        return Plan(super().plan(wanted, registers).writes, pulse=pulse)
 
 
 class Relay(Output):
@@ -357,9 +357,9 @@ class DigitalOutput(Output):
             round(duty / self._pwm.steps(registers) * 100, 1) if duty else 0,
         )
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         if self._pwm is None:
-            return super()._plan(wanted, registers)
+            return super().plan(wanted, registers)
         pulse = self._pulse(wanted)
         value = wanted.get("value")
         percent = wanted.get("pwm_duty")

@@ -10,7 +10,7 @@ import msgspec
 
 from evok_twisted.errors import BadParameter
 from evok_twisted.model import onewire
-from evok_twisted.model.codec import Bit, Parameter, Real, Whole, parse
+from evok_twisted.model.codec import Bit, Parameter, Real, Whole
 from evok_twisted.model.device import Device, State
 from evok_twisted.model.onewire import circuit_of, family_of
 
@@ -67,14 +67,6 @@ class Sensor(Device):
 
     def _settable(self) -> Mapping[str, Parameter]:
         return {}
-
-    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """What a client asked for, checked and typed.
-
-        :raises BadParameter: a parameter that this sensor does not take, or one without the other.
-        :raises BadValue: a value that does not fit.
-        """
-        return parse(self.parameters, parameters)
 
     def writes(self, wanted: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """The properties to write, in order, and the text for each."""
@@ -188,7 +180,7 @@ class Switch(Sensor):
     shows = SwitchState
 
     def _settable(self) -> Mapping[str, Parameter]:
-        return {"pio": Whole(0, len(self.names) - 1), "value": Bit()}
+        return {"pio": Whole(0, len(self.names) - 1).marked(selects=True), "value": Bit()}
 
     def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         wanted = super().checked(parameters)
@@ -302,12 +294,9 @@ class OneWireBus(Device):
     state: OneWireBusState
 
     def __init__(self, name: str, interval: float, scan_interval: float) -> None:
-        parameters = {"interval": INTERVAL, "scan_interval": SCAN_INTERVAL, "do_scan": Bit(), "do_reset": Bit()}
+        done = Bit().marked(once=True)
+        parameters = {"interval": INTERVAL, "scan_interval": SCAN_INTERVAL, "do_scan": done, "do_reset": done}
         super().__init__(name, name, None, OneWireBusState(name, scan_interval, interval), parameters=parameters)
-
-    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """What a client asked for, checked and typed; raises as ``Sensor.checked``."""
-        return parse(self.parameters, parameters)
 
     def set_intervals(self, interval: float, scan_interval: float) -> bool:
         """Show other intervals; whether they are."""

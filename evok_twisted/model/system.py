@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import CoilSwitch, DataPoints, RawRegisters, UnitRegisters, Watchdog
-from evok_twisted.model.codec import Bit, Whole, decode, words_of
+from evok_twisted.model.codec import Bit, Parameter, Whole, decode, words_of
 from evok_twisted.model.device import Device, Plan, State, numbered
 from evok_twisted.model.registers import COIL, INPUT, Registers, Write, WriteCoil, WriteRegister
 
@@ -36,11 +36,11 @@ class BoardWatchdog(Device):
         self._timeout = feature.timeout_reg + n
         self._save = feature.nv_sav_coil
         self._reset = feature.reset_coil
-        parameters: dict[str, Bit | Whole] = {"value": Bit(), "timeout": Whole(0, 65535, "ms")}
+        parameters: dict[str, Parameter] = {"value": Bit(), "timeout": Whole(0, 65535, "ms")}
         if self._save is not None:
             parameters["nv_save"] = Bit()
         if self._reset is not None:
-            parameters["reset"] = Bit()
+            parameters["reset"] = Bit().marked(once=True)
         super().__init__(
             numbered(name, n + 1 + feature.start_index),
             name,
@@ -56,7 +56,7 @@ class BoardWatchdog(Device):
         saved = 0 if self._save is None else registers.last_written(self._save)
         return WatchdogState(word & 3, registers[self._timeout], word >> 1 & 1, saved)
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         writes: list[Write] = []
         if "value" in wanted:
             writes.append(WriteRegister(self._value, wanted["value"]))
@@ -97,7 +97,7 @@ class RawRegister(Device):
     def decode(self, registers: Registers) -> ValueState:
         return ValueState(registers[self._key])
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         return Plan((WriteRegister(self._address, wanted["value"]),) if "value" in wanted else ())
 
 
@@ -166,7 +166,7 @@ class CoilDevice(Device):
     def decode(self, registers: Registers) -> ValueState:
         return ValueState(registers.last_written(self._coil))
 
-    def _plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
+    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         return Plan((WriteCoil(self._coil, wanted["value"]),) if "value" in wanted else ())
 
 

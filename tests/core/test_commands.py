@@ -251,6 +251,24 @@ def test_a_newer_set_of_something_else_replaces_nothing(rig, older, newer):
     assert not isinstance(result(first), EvokError)
 
 
+def test_the_time_of_a_watchdog_is_not_lost_to_a_newer_set_of_its_value(rig):
+    rig.bus.answering = False
+    rig.set("led", "1_01", value=1)
+    first, second = rig.set("wd", "1_01", timeout=5000), rig.set("wd", "1_01", value=1)
+    while pending(second):
+        rig.bus.answer()
+    assert result(first).state.timeout == 5000
+
+
+def test_a_pulse_that_waits_is_replaced_by_a_newer_set_of_its_output(rig):
+    rig.bus.answering = False
+    rig.set("led", "1_01", value=1)
+    first, second = rig.set("relay", "1_01", value=1, timeout=5), rig.set("relay", "1_01", value=0)
+    assert type(result(first)) is Superseded
+    while pending(second):
+        rig.bus.answer()
+
+
 def test_a_set_with_an_alias_is_not_replaced(rig):
     rig.bus.answering = False
     rig.set("led", "1_01", value=1)

@@ -49,7 +49,7 @@ class Board:
         return self[name].decode(self.registers)
 
     def plan(self, name, **parameters):
-        return self[name].plan(parameters, self.registers)
+        return self[name].plan(self[name].checked(parameters), self.registers)
 
     def writes(self, name, **parameters):
         return list(self.plan(name, **parameters).writes)

@@ -265,7 +265,8 @@ def test_junk_is_refused_by_name_and_what_passes_fits_modbus(model, kind, board)
     def survived(data):
         made.fill(data.draw(contents(made.size)))
         try:
-            plan = made[data.draw(st.sampled_from(names))].plan(data.draw(junk), made.registers)
+            device = made[data.draw(st.sampled_from(names))]
+            plan = device.plan(device.checked(data.draw(junk)), made.registers)
         except (BadParameter, BadValue, Conflict) as error:
             assert str(error)
             return
