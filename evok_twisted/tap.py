@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.python import usage
-from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
@@ -30,8 +28,6 @@ from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 from evok_twisted.core.desk import Desks
 from evok_twisted.core.filters import EVERYTHING
 from evok_twisted.core.identity import Identity
-from evok_twisted.core.onewire import SensorScanner
-from evok_twisted.core.scanner import Scanner
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
@@ -44,9 +40,6 @@ from evok_twisted.systemd import Systemd
 from evok_twisted.unit import Unit
 
 DEFAULT_CONFIG = "/etc/evok"
-
-#: Seconds that commands under way, and the ends of pulses, may take at the end of the service.
-LONGEST_END = 3.0
 
 #: Exit status of ``--check`` where there are errors.
 CHECK_FAILED = 1
@@ -132,7 +125,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
     unit.aliases.load()
     clients = _clients(apis, desks, reactor) if apis.websocket.enabled else None
-    service = EvokService(unit, clients)
+    service = EvokService()
+    if simulation is not None:
+        simulation.setServiceParent(service)
+    unit.setServiceParent(service)
     hosts = [socket.gethostname(), *(name for _, endpoint in endpoints for name in certified(endpoint))]
     site = _site(apis, desks, clients, hosts, reactor)
     for scheme, endpoint in endpoints:
@@ -140,12 +136,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         Port(endpoint, site, url).setServiceParent(service)
     if webhooks is not None:
         webhooks.setServiceParent(service)
-    scanners: list[Scanner | SensorScanner] = [*unit.scanners, *unit.sensor_scanners]
-    watchdog = Systemd(lambda: unit.health.status, lambda: not any(one.stuck for one in scanners), reactor)
-    watchdog.setServiceParent(service)
+    Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor).setServiceParent(service)
+    if clients is not None:
+        Ending(clients.stop).setServiceParent(service)
+    Ending(unit.drain).setServiceParent(service)
     reactor.callWhenRunning(_take_signals, reactor)
-    if simulation is not None:
-        simulation.setServiceParent(service)
     return service
 
 
@@ -228,52 +223,30 @@ def _webhooks(apis: cfg.Apis, desks: Desks, reactor: Any, problems: Problems) ->
 
 
 class EvokService(MultiService):
-    """The running service: ports for clients, buses, scanners."""
-
-    def __init__(self, unit: Unit, clients: ConnectionFactory | None) -> None:
-        super().__init__()
-        self._unit = unit
-        self._clients = clients
-        for bus in unit.buses:
-            bus.service.setServiceParent(self)
-
-    def startService(self) -> None:
-        super().startService()
-        if not self._unit.scanners and not self._unit.sensor_scanners:
-            _log.info("no hardware is configured: there is nothing to scan")
-        for scanner in self._unit.scanners:
-            scanner.start()
-        for sensors in self._unit.sensor_scanners:
-            sensors.start()
-        gc.freeze()  # what is there now stays: looking through it for garbage would take 20 ms each time
+    """The running service. What came later stops before what it stands on: each child when all after it have."""
 
     def stopService(self) -> Deferred[None]:
-        stopped = Deferred.fromCoroutine(self._stop())
-        return stopped.addErrback(lambda failure: _log.failure("at the stop", failure))  # nobody else would tell
-
-    async def _end_commands(self) -> None:
-        """Let what is under way come to its end; power of 1-Wire buses first, which outputs of boards switch."""
-        for writers in (self._unit.sensor_writers, self._unit.writers):
-            await DeferredList([Deferred.fromCoroutine(writer.stop()) for writer in writers])
-
-    def _tell_unfinished(self, failure: Failure) -> None:
-        failure.trap(TimeoutError)
-        _log.error("commands are still under way after {n} s; given up", n=LONGEST_END)
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        ends = Deferred.fromCoroutine(self._end_commands())
-        ends.addTimeout(LONGEST_END, self._unit.reactor)
-        ends.addErrback(self._tell_unfinished)
-        await ends
-        await self._unit.aliases.stop()
-        if self._clients is not None:
-            await self._clients.stop()
-        for scanner in self._unit.scanners:
-            scanner.stop()
-        for sensors in self._unit.sensor_scanners:
-            sensors.stop()
-        await super().stopService()
+        for child in reversed(list(self)):
+            try:
+                await maybeDeferred(child.stopService)
+            except Exception:  # nobody else would tell, and the others are to be stopped all the same
+                _log.failure("at the stop of {child!r}", child=child)
         _log.info("evok stopped")
+
+
+class Ending(Service):
+    """Stands for the end of what clients have under way: it comes first, while they still hear of it."""
+
+    def __init__(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._end = end
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._end())
 
 
 def _keep_time(reactor: Any) -> None:

@@ -17,6 +17,16 @@ from evok_twisted.unit import Unit
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
 
 
+def slave_of(unit, name="1"):
+    """The slave of a board."""
+    return next(
+        board.slave
+        for segment in unit.segments.values()
+        for board in getattr(segment, "boards", {}).values()
+        if board.config.name == name
+    )
+
+
 class Running:
     """Runs a ``unit``.
 
@@ -24,18 +34,12 @@ class Running:
     """
 
     def start(self):
-        for bus in self.unit.buses:
-            bus.service.startService()
-        for scanner in self.unit.scanners:
-            scanner.start()
+        self.unit.startService()
 
     async def stop_unit(self):
-        for scanner in self.unit.scanners:
-            scanner.stop()
-        for writer in self.unit.writers:
-            await writer.stop()
-        for bus in self.unit.buses:
-            await bus.service.stopService()
+        if self.unit.running:
+            await self.unit.stopService()
+        await self.unit.drain()
 
     async def until(self, condition, what, seconds=5.0):
         """Wait until ``condition()`` holds."""
@@ -76,8 +80,8 @@ class Stack(Running):
 
     def known(self):
         """Whether everything that can be read was read."""
-        registers = [scanner.slave.registers for scanner in self.unit.scanners]
-        return all(key in registers[0] for device in self.unit.registry for key in device.needs)
+        registers = slave_of(self.unit).registers
+        return all(key in registers for device in self.unit.registry for key in device.needs)
 
 
 def turn(seconds):

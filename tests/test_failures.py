@@ -8,7 +8,7 @@ import struct
 import pytest
 import pytest_twisted
 from fakes import BY, desk_of
-from stack import DEFINITIONS, Running, turn
+from stack import DEFINITIONS, Running, slave_of, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -77,7 +77,7 @@ class House(Running):
                 connection.transport.abortConnection()
 
     def slave(self, name):
-        return next(scanner.slave for scanner in self.unit.scanners if scanner.slave.name == name)
+        return slave_of(self.unit, name)
 
     def set(self, circuit, name="relay", **parameters):
         return desk_of(self.unit).set(name, circuit, parameters)
@@ -179,7 +179,7 @@ async def test_a_server_that_is_off_at_the_start_is_registered_and_comes_alive(b
     number = house.ports[0].getHost().port
     await house.ports[0].stopListening()
     house.servers["A"].drop_connections()
-    await house.until(lambda: not house.unit.buses[0].online, "it is off")
+    await house.until(lambda: not house.unit.segments["A"].bus.online, "it is off")
     assert house.state("A1_01")["value"] is None or house.state("A1_01")["value"] == 0
     await turn(0.5)
     house.ports[0] = reactor.listenTCP(number, house.servers["A"], interface="127.0.0.1")

@@ -23,6 +23,7 @@ LAYERS = [
     ["model"],
     ["core"],
     ["bus", "api", "simulator", "ports", "options", "systemd"],
+    ["segments"],
     ["unit"],
     ["tap"],
     ["plugin"],

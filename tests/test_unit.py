@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 from fakes import BY, desk_of
-from stack import DEFINITIONS, turn
+from stack import DEFINITIONS, slave_of, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from evok_twisted import config as cfg
-from evok_twisted.api.websocket import ConnectionFactory
 from evok_twisted.core.commands import Assignment
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Busy
@@ -18,7 +17,6 @@ from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.owserver import OwServerSimulator, thermometer
 from evok_twisted.simulator.server import SimulatorFactory
-from evok_twisted.tap import EvokService
 from evok_twisted.unit import Unit
 
 BOILER = "28.95DCD5090000"
@@ -96,13 +94,13 @@ def test_a_serial_line_that_has_room_is_told_without_a_warning():
 def test_boards_that_are_not_scanned_ask_nothing_of_a_line():
     unit, problems = serial_unit(50.0, scan_enabled=False)
     assert problems == []
-    assert unit.line_uses == {"LINE": None}
+    assert unit.segments["LINE"].line_use() is None
 
 
 def test_a_board_whose_blocks_are_not_to_be_joined_takes_what_it_takes():
     joined, _ = serial_unit(5.0)
     apart, _ = serial_unit(5.0, join=False)
-    assert apart.line_uses["LINE"].percent >= joined.line_uses["LINE"].percent
+    assert apart.segments["LINE"].line_use().percent >= joined.segments["LINE"].line_use().percent
 
 
 def test_the_summary_names_the_sensors():
@@ -132,8 +130,7 @@ class Together:
         self.power = []
         self.unit.events.subscribe(self._changed)
         self.desk = desk_of(self.unit)
-        self.service = EvokService(self.unit, ConnectionFactory(self.unit.core.desks("classic"), reactor))
-        self.service.startService()
+        self.unit.startService()
 
     def _changed(self, changes):
         self.power += [change.state.value for change in changes.changes if change.device.kind == "owpower"]
@@ -145,11 +142,12 @@ class Together:
             await turn(0.002)
 
     def scanned(self):
-        return self.unit.registry.of_kind("temp") and self.unit.scanners[0].slave.online
+        return self.unit.registry.of_kind("temp") and slave_of(self.unit).online
 
     async def stop(self):
-        if self.service.running:
-            await self.service.stopService()
+        if self.unit.running:
+            await self.unit.drain()
+            await self.unit.stopService()
         self.boards.drop_connections()
         self.owserver.drop_connections()
         for port in self.ports:
@@ -179,7 +177,8 @@ async def test_a_stop_in_the_middle_of_a_reset_leaves_the_power_on(together):
     outcome = []
     reset.addBoth(outcome.append)
     await together.until(lambda: together.power == [1], "the power is off")
-    await together.service.stopService()
+    await together.unit.drain()
+    await together.unit.stopService()
     assert together.power == [1, 0]
     await together.until(lambda: outcome, "the client is told")
 
@@ -194,10 +193,10 @@ def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
     unit = Unit(cfg.Config(buses=(cfg.Bus("OWFS", cfg.OneWireSettings(max_waiting=3), ()),)), reactor, Problems())
     bus, failed = unit.registry.find("owbus", "OWFS", "v3"), []
     for n in range(4):
-        (done,) = unit.sensor_writers[0].submit_all([Assignment(bus, {"do_scan": n}, BY)])
+        (done,) = unit.segments["OWFS"].writer.submit_all([Assignment(bus, {"do_scan": n}, BY)])
         done.addErrback(failed.append)
     assert [failure.type for failure in failed] == [Busy]
-    Deferred.fromCoroutine(unit.sensor_writers[0].stop())
+    Deferred.fromCoroutine(unit.segments["OWFS"].writer.stop())
 
 
 def infos_of(*models, bus_info=None):

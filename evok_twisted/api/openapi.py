@@ -56,12 +56,12 @@ class OpenApi(JsonResource):
         self._tree = tree
         self._desk = desk
         self._made = b""
-        #: how many devices there were then
+        #: the version of what there was then
         self._made_of = -1
 
     def get(self, request: Request) -> bytes:
-        if self._made_of != self._desk.size:
-            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._desk)), self._desk.size
+        if self._made_of != self._desk.version:
+            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._desk)), self._desk.version
         return json(request, self._made)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, fail
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
@@ -147,7 +147,7 @@ class OwServer:
         self._connecting.addTimeout(CONNECT_TIMEOUT, self._clock)
         try:
             protocol = await self._connecting
-        except (ConnectError, OSError, ValueError, TimeoutError, CancelledError) as error:
+        except (ConnectError, ConnectingCancelledError, OSError, ValueError, TimeoutError, CancelledError) as error:
             raise Offline(f"cannot be connected: {str(error) or type(error).__name__}") from None
         finally:
             self._connecting = None

@@ -59,7 +59,7 @@ class Writer(Protocol):
 class Commands:
     """The one way in for whoever wants to change something.
 
-    :param writers: who writes to the devices of a group, by the name of the group; may grow later.
+    :param writers: who writes to the devices of a group, by the name of the group.
     :ivar clock: what commands run on.
     """
 
@@ -69,9 +69,18 @@ class Commands:
         self.clock = events.clock
         self._registry = registry
         self._events = events
-        self._writers = writers
+        self._writers = dict(writers)
         #: devices to which commands fail at the hardware
         self._failing: dict[Device, Condition] = {}
+
+    def attach(self, group: str, writer: Writer) -> None:
+        """Let ``writer`` write to the devices of ``group`` from now on."""
+        self._writers[group] = writer
+
+    def detach(self, group: str) -> None:
+        """Let nobody write to the devices of ``group`` any more."""
+        self._writers.pop(group, None)
+        self._failing = {device: failing for device, failing in self._failing.items() if device.group != group}
 
     async def set(self, device: Device, parameters: Mapping[str, Any], by: Identity) -> Device:
         """Set one device.

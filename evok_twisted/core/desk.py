@@ -65,9 +65,9 @@ class Desk:
         return iter(self._core.registry)
 
     @property
-    def size(self) -> int:
-        """How many devices there are, such as are not listed included."""
-        return self._core.registry.size
+    def version(self) -> int:
+        """Changes whenever devices come or go."""
+        return self._core.registry.version
 
     def find(self, name: object, circuit: object) -> Device:
         """The device that a client means; as ``Registry.find``."""

@@ -72,27 +72,31 @@ class Health:
     def __init__(self, clock: IReactorTime, lacking: Callable[[], Sequence[object]] = tuple) -> None:
         self._clock = clock
         self._begun = clock.seconds()
-        self._parts: list[_Part] = []
+        self._parts: dict[Watched, _Part] = {}
         self._lacking = lacking
         self._version = version("evok-twisted")
 
     def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
-        """Mind ``bus`` and what is on it.
+        """Mind ``bus`` and what is on it, in place of what was on it before.
 
         :param kind: its type, as in the configuration.
         :param line: what scanning asks of it, of a serial line.
         """
-        self._parts.append(_Part(bus, kind, tuple(slaves), line or UNSET))
+        self._parts[bus] = _Part(bus, kind, tuple(slaves), line or UNSET)
+
+    def remove(self, bus: Watched) -> None:
+        """Mind a bus no more."""
+        self._parts.pop(bus, None)
 
     @property
     def status(self) -> str:
         """In a few words."""
-        slaves = [slave for part in self._parts for slave in part.slaves]
+        slaves = [slave for part in self._parts.values() for slave in part.slaves]
         if not self._parts and not self._lacking():
             return "no hardware is configured"
         online = sum(slave.online for slave in slaves)
         words = [f"{online} of {len(slaves)} board{'s' * (len(slaves) != 1)} online"] if slaves else []
-        words += [f"bus {part.bus.name} is down" for part in self._parts if not part.bus.online]
+        words += [f"bus {part.bus.name} is down" for part in self._parts.values() if not part.bus.online]
         if self._lacking():
             words.append("the configuration has errors")
         return ", ".join(words) or "all buses online"
@@ -102,14 +106,14 @@ class Health:
         reasons = tuple(self._reasons())
         buses = tuple(
             BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)), part.line)
-            for part in self._parts
+            for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
         return Report(not reasons, reasons, self.status, self._version, uptime, buses)
 
     def _reasons(self) -> Iterator[str]:
         yield from map(str, self._lacking())
-        for part in self._parts:
+        for part in self._parts.values():
             if not part.bus.online:
                 yield f"bus {part.bus.name} is down"
             else:

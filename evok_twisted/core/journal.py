@@ -19,6 +19,10 @@ class Journal:
             self._numbers.pop(device, None)
             self._numbers[device] = changes.number
 
+    def forget(self, device: Device) -> None:
+        """``device`` is gone."""
+        self._numbers.pop(device, None)
+
     def since(self, number: int) -> list[Device]:
         """The devices that changed after the change set ``number``, in the order in which they did so last."""
         found = []

@@ -53,6 +53,11 @@ class Probes:
             self._pause.start(min(pause, self.longest_pause))
         self._next()
 
+    def remove(self, probe: Probe) -> None:
+        """Do not call ``probe``, if it waits for its turn."""
+        if probe in self._waiting:
+            self._waiting.remove(probe)
+
     def stop(self) -> None:
         """Call nobody any more."""
         self._waiting.clear()

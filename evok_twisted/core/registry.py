@@ -30,13 +30,23 @@ class Registry:
         self._numbers: dict[str, int] = {}
         #: aliases of devices that are not there (yet)
         self._kept: dict[str, Target] = {}
+        #: changes whenever devices come or go
+        self.version = 0
         self._renamed: Signal[[]] = Signal(self._log)
         for device in devices:
             self.add(device)
 
     def add(self, device: Device) -> None:
         """Make ``device`` known. Of two with one circuit in a kind, the first is found; both are listed."""
+        self.version += 1
         self._by_kind[device.kind].append(device)
+        self._index(device)
+        for alias, target in tuple(self._kept.items()):
+            if _is_target(device, target) and not device.alias:
+                with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
+                    self.rename(device, alias)
+
+    def _index(self, device: Device) -> None:
         self._by_group.setdefault((device.kind, device.group), []).append(device)
         if device.number is not None:
             self._numbers[device.group] = device.number
@@ -44,15 +54,29 @@ class Registry:
             circuit = device.circuit_in(dialect)
             index.setdefault((device.kind, circuit), device)
             self._circuits.add(circuit)
-        for alias, target in tuple(self._kept.items()):
-            if _is_target(device, target) and not device.alias:
-                with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
-                    self.rename(device, alias)
 
-    @property
-    def size(self) -> int:
-        """How many devices there are, those that are not listed included; they only become more."""
-        return sum(map(len, self._by_kind.values()))
+    def remove(self, device: Device) -> None:
+        """Let ``device`` be known no more. Its alias waits for another of its kind and circuit to come."""
+        self._by_kind[device.kind].remove(device)
+        if device.alias:
+            del self._by_alias[aliases.bare(device.alias)]
+            self._kept[device.alias] = Target((device.kind,), device.circuit)
+        self._index_anew()
+
+    def arrange(self, groups: Sequence[str]) -> None:
+        """List the devices in the order of ``groups``; those of others come after them, as they are."""
+        place = {group: n for n, group in enumerate(groups)}
+        for devices in self._by_kind.values():
+            devices.sort(key=lambda device: place.get(device.group, len(place)))
+        self._index_anew()
+
+    def _index_anew(self) -> None:
+        self.version += 1
+        self._by_group, self._numbers, self._circuits = {}, {}, set()
+        self._by_circuit = {dialect: {} for dialect in DIALECTS}
+        for devices in self._by_kind.values():
+            for device in devices:
+                self._index(device)
 
     def __iter__(self) -> Iterator[Device]:
         """Every device, in the order of ``all``."""

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from evok_twisted.conditions import backoff
+from evok_twisted.conditions import Subscription, backoff
 from evok_twisted.core.events import Events
 from evok_twisted.core.faults import Faults
 from evok_twisted.core.probes import Probes
@@ -82,12 +82,13 @@ class Scanner:
         self._ticked = self._read_at = clock.seconds()
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
-        slave.bus.watch(self._bus_turned)
+        self._subscription: Subscription | None = None
         slave.watch(lambda _: events.publish((slave.info,)))
 
     def start(self) -> None:
         """Scan from now on."""
         self._read_at = self._clock.seconds()
+        self._subscription = self.slave.bus.watch(self._bus_turned)
         self._loop.start(self._interval)
         # scanners of one rate tick together: the requests of all share one send, their answers one wake-up
         self._loop.starttime = (self._loop.starttime or 0.0) // self._interval * self._interval
@@ -96,7 +97,9 @@ class Scanner:
         """Stop scanning; what is under way is not waited for."""
         if self._loop.running:
             self._loop.stop()
-        self._probes.stop()
+        if self._subscription is not None:
+            self._subscription.stop()
+        self._probes.remove(self._probe)
 
     @property
     def stuck(self) -> bool:

@@ -7,7 +7,7 @@ import struct
 import pytest
 import pytest_twisted
 from fakes import desk_of
-from stack import Stack, turn
+from stack import Stack, slave_of, turn
 from twisted.internet import reactor
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
@@ -119,7 +119,7 @@ KINDS = [
 async def test_its_board_is_read_and_written_to_and_stays_online(odd, log):
     await odd.until(odd.known, "everything is read", 20)
     turns = []
-    odd.unit.scanners[0].slave.watch(turns.append)
+    slave_of(odd.unit).watch(turns.append)
     for value in (1, 0, 1):
         device = await desk_of(odd.unit).set("led", "1_01", {"value": value}).addTimeout(3, reactor)
         assert device.state.value == value
@@ -136,7 +136,7 @@ async def test_its_board_is_read_and_written_to_and_stays_online(odd, log):
 @pytest.mark.parametrize("odd", [counts_exceptions_wrongly], indirect=True)
 async def test_an_exception_with_a_wrong_length_is_a_refusal_and_the_next_answer_is_found(odd):
     await odd.until(odd.known, "everything is read")
-    bus = odd.unit.buses[0]
+    bus = next(iter(odd.unit.segments.values())).bus
     with pytest.raises(Refused, match="illegal data address"):
         await bus.read(1, Block(60000, 1))
     assert await bus.read(1, Block(0, 1))

@@ -36,7 +36,7 @@ def test_who_chooses_no_dialect_has_the_default_one(rig):
 
 def test_it_lists_what_there_is(rig):
     assert list(rig.desk) == list(rig.registry)
-    assert rig.desk.size == rig.registry.size
+    assert rig.desk.version == rig.registry.version
 
 
 def test_it_tells_how_the_service_is(rig):

@@ -44,3 +44,10 @@ def test_it_grows_with_the_devices_and_not_with_the_changes(events, journal):
     for n in range(1000):
         events.publish([DEVICES[n % 4]])
     assert len(journal.since(0)) == 4
+
+
+def test_a_device_that_is_gone_is_forgotten(events, journal):
+    events.publish([A, B])
+    journal.forget(A)
+    journal.forget(A)
+    assert journal.since(0) == [B]

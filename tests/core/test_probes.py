@@ -102,3 +102,16 @@ def test_nobody_is_asked_after_the_stop(line):
     line.clock.advance(10)
     assert line.names == ["a"]
     assert line.clock.getDelayedCalls() == []
+
+
+def test_one_that_goes_is_not_asked_and_the_others_are(line):
+    line.add("a")
+    probes = []
+    for name in "bcd":
+        probes.append(lambda name=name: line.asked.append((name, done := Deferred())) or done)
+        line.probes.add(probes[-1])
+    line.probes.remove(probes[1])
+    line.probes.remove(probes[1])
+    for _ in range(3):
+        line.answer(True)
+    assert line.names == ["a", "b", "d"]

@@ -84,3 +84,78 @@ def test_an_alias_moves_only_after_it_was_removed(registry):
 
 def test_the_devices_of_a_kind_are_in_the_order_of_the_configuration(registry):
     assert [device.circuit for device in registry.of_kind("wd")] == ["1_01", "2_01"]
+
+
+# Devices that go
+
+
+def group(registry, name):
+    """Every device of a configured device, and take them away."""
+    devices = [device for device in registry if device.group == name]
+    for device in devices:
+        registry.remove(device)
+    return devices
+
+
+def test_what_was_removed_is_found_and_listed_no_more(registry):
+    group(registry, "2")
+    with pytest.raises(UnknownCircuit):
+        registry.find("relay", "2_01", "classic")
+    with pytest.raises(UnknownDevice):
+        registry.select(("relay",), "classic", group="2")
+    assert {device.group for device in registry} == {"LOCAL", "1"}
+    assert registry.find("relay", "1_01", "classic").circuit == "1_01"
+
+
+def test_what_comes_back_is_found_again(registry):
+    for device in group(registry, "2"):
+        registry.add(device)
+    assert registry.find("relay", "2_01", "classic").circuit == "2_01"
+    assert len(registry.select(("relay",), "classic", group="2", number=3)) == len(registry.of_kind("ro"))
+
+
+def test_of_two_of_one_circuit_the_other_is_found_when_the_first_has_gone(registry):
+    first = registry.find("device_info", "L533", "v3")
+    second = DeviceInfo("LOCAL", DeviceInfoState("Patron", "L533", 8, 3))
+    registry.add(second)
+    assert registry.find("device_info", "L533", "v3") is first
+    registry.remove(first)
+    assert registry.find("device_info", "L533", "v3") is second
+
+
+def test_the_alias_of_what_goes_is_kept_for_what_comes_in_its_place(registry):
+    relay = registry.find("relay", "2_01", "classic")
+    registry.rename(relay, "pump")
+    before = registry.aliases()
+    devices = group(registry, "2")
+    assert registry.aliases() == before
+    with pytest.raises(UnknownCircuit):
+        registry.find("relay", "pump", "classic")
+    relay.alias = ""  # another device of this circuit, new
+    for device in devices:
+        registry.add(device)
+    assert registry.find("relay", "pump", "classic") is relay
+
+
+def test_a_circuit_that_has_gone_may_be_an_alias(registry):
+    group(registry, "2")
+    registry.rename(registry.find("relay", "1_01", "classic"), "2_01")
+    assert registry.find("relay", "2_01", "classic").circuit == "1_01"
+
+
+def test_devices_are_listed_in_the_order_that_they_are_put_in(registry):
+    registry.arrange(["2", "1"])
+    outputs = [device.group for device in registry.of_kind("di")]
+    assert outputs == sorted(outputs, reverse=True)
+
+
+def test_its_version_changes_when_devices_come_or_go_and_not_with_an_alias(registry):
+    relay = registry.find("relay", "2_01", "classic")
+    versions = [registry.version]
+    registry.rename(relay, "pump")
+    assert registry.version == versions[0]
+    registry.remove(relay)
+    versions.append(registry.version)
+    registry.add(relay)
+    versions.append(registry.version)
+    assert len(set(versions)) == 3

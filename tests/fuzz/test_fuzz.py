@@ -15,9 +15,8 @@ import msgspec
 import pytest
 import pytest_twisted
 from fakes import Rig, desk_of
-from stack import DEFINITIONS, turn
+from stack import DEFINITIONS, slave_of, turn
 from twisted.internet import reactor
-from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -221,18 +220,11 @@ class Madhouse:
         settings = msgspec.structs.replace(settings, port=self.port.getHost().port)
         bus = cfg.Bus("MAD", settings, (board,) if modbus else ())
         self.unit = Unit(cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus,)), reactor, Problems())
-        for one in self.unit.buses:
-            one.service.startService()
-        for scanner in (*self.unit.scanners, *self.unit.sensor_scanners):
-            scanner.start()
+        self.unit.startService()
 
     async def stop(self):
-        for scanner in (*self.unit.scanners, *self.unit.sensor_scanners):
-            scanner.stop()
-        for writer in (*self.unit.writers, *self.unit.sensor_writers):
-            await writer.stop()
-        for bus in self.unit.buses:
-            await maybeDeferred(bus.service.stopService)
+        await self.unit.stopService()
+        await self.unit.drain()
         self.proxy.drop()
         self.factory.drop_connections()
         await self.port.stopListening()
@@ -247,7 +239,7 @@ async def test_a_modbus_server_that_answers_nonsense(fuzz, framer, log):
     server = (SimulatorFactory if framer == "socket" else RtuSimulatorFactory)({1: board})
     settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", timeout=0.05, write_timeout=0.2, framer=framer)
     house = Madhouse(fuzz, server, settings)
-    slave = house.unit.scanners[0].slave
+    slave = slave_of(house.unit)
     try:
         await until(lambda: slave.online, "it is online")
         house.proxy.wild = True

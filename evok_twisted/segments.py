@@ -1,0 +1,451 @@
+"""Segments: a bus with everything on it, as one service that comes and goes while the rest runs.
+
+There is one class for each type of bus in the configuration.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from evok_twisted import config as cfg
+from evok_twisted.bus.base import ModbusBus
+from evok_twisted.bus.owserver import OwServer
+from evok_twisted.bus.rtu import RtuBus
+from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
+from evok_twisted.core.desk import Core
+from evok_twisted.core.identity import RESETS
+from evok_twisted.core.onewire import SensorScanner
+from evok_twisted.core.probes import Probes
+from evok_twisted.core.reads import LineUse, line_use
+from evok_twisted.core.scanner import Scanner
+from evok_twisted.core.sensorwriter import SensorWriter
+from evok_twisted.core.slave import Slave
+from evok_twisted.core.writer import SlaveWriter
+from evok_twisted.definitions import Block
+from evok_twisted.hosts import HostEndpoint
+from evok_twisted.model import onewire
+from evok_twisted.model.boards import build
+from evok_twisted.model.device import Device
+from evok_twisted.model.sensors import TYPES, OneWireBus, Sensor, sensor
+from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.serialport import SerialEndpoint, SerialSettings
+from evok_twisted.settings import Problems, nearest
+
+#: How the models of extension modules begin.
+EXTENSIONS = ("xS", "xM", "xL", "xG")
+
+#: Seconds between two looks at a board that is not scanned.
+UNSCANNED = 0.1
+
+_Settings = TypeVar("_Settings", bound=cfg.BusSettings)
+
+
+class Surroundings(NamedTuple):
+    """What segments are put into.
+
+    :ivar problems: what is wrong with their configuration is noted here.
+    """
+
+    core: Core
+    reactor: Any
+    problems: Problems
+
+
+class Segment(Protocol):
+    """A bus with all that is on it."""
+
+    config: cfg.Bus
+
+    def attach(self) -> None:
+        """Make it known: its devices, who writes to them, its health."""
+
+    def startService(self) -> None:
+        """Connect, and scan."""
+
+    async def drain(self) -> None:
+        """Let commands that are under way come to their end, in bounded time; such as wait fail."""
+
+    def stopService(self) -> Deferred[None]:
+        """Stop scanning, and close the connection."""
+
+    def detach(self) -> None:
+        """Let it be known no more."""
+
+    def can_become(self, config: cfg.Bus) -> bool:
+        """Whether ``become`` does, or it has to make room for another."""
+
+    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+        """Be what ``config`` says; what does not differ in it goes on and misses nothing.
+
+        :param problems: what is wrong with it is noted here.
+        """
+
+    def describe(self) -> Iterator[str]:
+        """What it is, for people, line by line."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something of it stands still, longer than anything can take: that would be a bug."""
+
+
+class MountedBoard:
+    """A board on its bus: its slave, what scans it and what writes to it, its devices."""
+
+    def __init__(self, config: cfg.Board, segment: ModbusSegment[Any], around: Surroundings) -> None:
+        self.config = config
+        self._core = around.core
+        bus, settings, clock = segment.bus, config.settings, around.reactor
+        name, number, frequency = config.name, config.number, settings.scan_frequency
+        shown, interval = (1 / frequency, 1 / frequency) if frequency else (0.0, UNSCANNED)
+        info = ModbusSlave(
+            name, number, clock.seconds, settings.slave_id, segment.modbus_type, segment.modbus_spec, shown
+        )
+        devices: list[Device] = build(config.definition, name, number, around.problems)
+        self.slave = Slave(name, settings.slave_id, bus, config.definition.blocks, devices, info, clock)
+        self.scanner = Scanner(
+            self.slave,
+            interval,
+            self._core.events,
+            clock,
+            segment.probes,
+            periodic=settings.scan_enabled and frequency > 0,
+            joined=settings.join,
+        )
+        self.writer = SlaveWriter(self.scanner, self._core.events, clock, limit=segment.config.settings.max_waiting)
+        self.devices = [*devices, info]
+        board_info = settings.device_info or _made_up_info(segment.config.settings.device_info, settings.model)
+        if board_info is not None:
+            self.devices.append(_device_info(name, board_info))
+
+    def attach(self) -> None:
+        """Make its devices known."""
+        for device in self.devices:
+            self._core.registry.add(device)
+        self._core.commands.attach(self.config.name, self.writer)
+
+    async def remove(self) -> None:
+        """Let commands come to their end, then scan it no more, and let it be known no more."""
+        await self.writer.stop()
+        self.scanner.stop()
+        self.detach()
+
+    def detach(self) -> None:
+        """Let its devices be known no more."""
+        self._core.commands.detach(self.config.name)
+        _forget(self._core, self.devices)
+
+    def describe(self) -> Iterator[str]:
+        """What it is, for people, line by line."""
+        of = self.config.settings
+        rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled and of.scan_frequency else "not scanned"
+        file = self.config.definition.file
+        yield f"  board {self.config.name}: model {of.model}, slave {of.slave_id}, {rate}, from {file}"
+        by_kind: dict[str, list[str]] = {}
+        for device in self._core.registry:
+            if device.group == self.config.name:
+                by_kind.setdefault(device.kind, []).append(device.circuit)
+        for kind, circuits in by_kind.items():
+            yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
+
+
+class ModbusSegment(Service, Generic[_Settings]):
+    """A Modbus bus and the boards on it."""
+
+    kind: ClassVar[str]
+    modbus_type: ClassVar[str]
+
+    def __init__(self, config: cfg.Bus, settings: _Settings, around: Surroundings) -> None:
+        self.config = config
+        self.settings = settings
+        self._around = around
+        self.probes = Probes(around.reactor)
+        self.bus = self._bus()
+        self._info = [] if settings.device_info is None else [_device_info(config.name, settings.device_info)]
+        self.boards = {board.name: MountedBoard(board, self, around) for board in config.boards}
+
+    def _bus(self) -> ModbusBus:
+        raise NotImplementedError
+
+    @property
+    def modbus_spec(self) -> str:
+        """Where the bus is, as ``modbus_slave`` shows it."""
+        raise NotImplementedError
+
+    def attach(self) -> None:
+        for device in self._info:
+            self._around.core.registry.add(device)
+        for board in self.boards.values():
+            board.attach()
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        slaves = [board.slave for board in self.boards.values()]
+        self._around.core.health.add(self.bus, self.kind, slaves, self.line_use())
+
+    def line_use(self) -> LineUse | None:
+        """What scanning asks of the line, of a serial one."""
+        return None
+
+    def startService(self) -> None:
+        super().startService()
+        self.bus.service.startService()
+        for board in self.boards.values():
+            board.scanner.start()
+
+    async def drain(self) -> None:
+        await DeferredList([Deferred.fromCoroutine(board.writer.stop()) for board in self.boards.values()])
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        for board in self.boards.values():
+            board.scanner.stop()
+        self.probes.stop()
+        stopped: Deferred[None] = self.bus.service.stopService()
+        return stopped
+
+    def detach(self) -> None:
+        for board in self.boards.values():
+            board.detach()
+        _forget(self._around.core, self._info)
+        self._around.core.health.remove(self.bus)
+
+    def can_become(self, config: cfg.Bus) -> bool:
+        return _without_boards(config.settings) == _without_boards(self.config.settings)
+
+    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+        self._around = self._around._replace(problems=problems)
+        wanted = {board.name: board for board in config.boards}
+        for name, mounted in tuple(self.boards.items()):
+            if mounted.config != wanted.get(name):
+                del self.boards[name]
+                await mounted.remove()
+        self.config = config
+        added = [name for name in wanted if name not in self.boards]
+        for name in added:
+            board = MountedBoard(wanted[name], self, self._around)
+            board.attach()
+            self.boards[name] = board
+            if self.running:
+                board.scanner.start()
+        self.boards = {name: self.boards[name] for name in wanted}
+        self._tell_health()
+
+    def describe(self) -> Iterator[str]:
+        for board in self.boards.values():
+            yield from board.describe()
+
+    @property
+    def stuck(self) -> bool:
+        return any(board.scanner.stuck for board in self.boards.values())
+
+
+class TcpSegment(ModbusSegment[cfg.ModbusTcpSettings]):
+    """``type: MODBUSTCP``."""
+
+    kind = "MODBUSTCP"
+    modbus_type = "TCP"
+
+    def _bus(self) -> TcpBus:
+        settings, reactor = self.settings, self._around.reactor
+        return TcpBus(
+            self.config.name,
+            HostEndpoint(reactor, settings.hostname, settings.port, CONNECT_TIMEOUT),
+            reactor,
+            timeout=settings.timeout,
+            write_timeout=settings.write_timeout,
+            pipeline=settings.pipeline or default_pipeline(settings.hostname),
+            framer=settings.framer,
+        )
+
+    @property
+    def modbus_spec(self) -> str:
+        return self.settings.hostname
+
+    def describe(self) -> Iterator[str]:
+        protocol = "Modbus TCP" if self.settings.framer == "socket" else "Modbus RTU over TCP"
+        yield f"bus {self.config.name}: {protocol}, {self.settings.hostname}:{self.settings.port}"
+        yield from super().describe()
+
+
+class RtuSegment(ModbusSegment[cfg.ModbusRtuSettings]):
+    """``type: MODBUSRTU``."""
+
+    kind = "MODBUSRTU"
+    modbus_type = "RTU"
+
+    def _bus(self) -> RtuBus:
+        settings, reactor = self.settings, self._around.reactor
+        port = SerialSettings(settings.port, settings.baudrate, settings.parity, settings.stopbits)
+        return RtuBus(
+            self.config.name,
+            SerialEndpoint(port, reactor),
+            reactor,
+            baudrate=settings.baudrate,
+            timeout=settings.timeout,
+            write_timeout=settings.write_timeout,
+        )
+
+    @property
+    def modbus_spec(self) -> str:
+        return self.settings.port
+
+    def attach(self) -> None:
+        super().attach()
+        use, path = self.line_use(), f"comm_channels.{self.config.name}.devices"
+        if use is not None and use.percent > 100:
+            problems = self._around.problems
+            problems.warning(problems.file_of(path), path, f"{use.text} (scan_frequency says how often)")
+
+    def line_use(self) -> LineUse | None:
+        asked = [
+            (_blocks(board), board.settings.scan_frequency)
+            for board in self.config.boards
+            if board.settings.scan_enabled
+        ]
+        return line_use(asked, self.settings.baudrate, self.bus.gap, self.bus.cost)
+
+    def describe(self) -> Iterator[str]:
+        settings = self.settings
+        character = f"8{settings.parity}{settings.stopbits}"
+        yield f"bus {self.config.name}: Modbus RTU, {settings.port}, {settings.baudrate} baud, {character}"
+        use = self.line_use()
+        if use is not None:
+            yield f"  {use.text}; a scan of all takes {use.round * 1000:.0f} ms"
+        yield from super().describe()
+
+
+class OneWireSegment(Service):
+    """``type: OWBUS``: an owserver and the sensors behind it."""
+
+    kind: ClassVar[str] = "OWBUS"
+
+    def __init__(self, config: cfg.Bus, settings: cfg.OneWireSettings, around: Surroundings) -> None:
+        self.config = config
+        self.settings = settings
+        self._around = around
+        clock, name, core = around.reactor, config.name, around.core
+        self.bus = OwServer(name, HostEndpoint(clock, settings.hostname, settings.port, CONNECT_TIMEOUT), clock)
+        device = OneWireBus(name, settings.interval, settings.scan_interval)
+        known = list(self._known_sensors(config.sensors))
+        power = None if settings.owpower is None else partial(self._switch_power, settings.owpower)
+        self.scanner = SensorScanner(self.bus, device, known, core.registry, core.events, clock, time.time)
+        self.writer = SensorWriter(self.scanner, clock, power, limit=settings.max_waiting)
+        info = [] if settings.device_info is None else [_device_info(name, settings.device_info)]
+        self._devices = [*info, device, *(one for one, _ in known)]
+
+    def _known_sensors(self, sensors: Mapping[str, cfg.SensorSettings]) -> Iterator[tuple[Sensor, float | None]]:
+        name, problems = self.config.name, self._around.problems
+        taken: dict[str, str] = {}
+        for key, device in sensors.items():
+            path = f"comm_channels.{name}.devices.{key}.address"
+            if not device.enabled:
+                continue
+            try:
+                address = onewire.address(device.address)
+            except ValueError as error:
+                problems.error(problems.file_of(path), path, str(error), fatal=False)
+                continue
+            if address in taken:
+                message = f"{address} is the address of the device {taken[address]} too"
+                problems.error(problems.file_of(path), path, message, fatal=False)
+                continue
+            taken[address] = key
+            kind = device.type.upper() if device.type is not None else None
+            if kind is not None and kind not in TYPES:
+                message = f"got {device.type!r}, of which no values are known; {nearest(kind, TYPES)}"
+                path = f"comm_channels.{name}.devices.{key}.type"
+                problems.warning(problems.file_of(path), path, message)
+            yield sensor(address, kind, name, device.interval or self.settings.interval), device.interval
+
+    async def _switch_power(self, circuit: str, value: int) -> Device:
+        core = self._around.core
+        return await core.commands.set(core.registry.find("owpower", circuit, "v3"), {"value": value}, RESETS)
+
+    def attach(self) -> None:
+        core = self._around.core
+        for device in self._devices:
+            core.registry.add(device)
+        core.commands.attach(self.config.name, self.writer)
+        core.health.add(self.bus, self.kind)
+
+    def startService(self) -> None:
+        super().startService()
+        self.bus.service.startService()
+        self.scanner.start()
+
+    async def drain(self) -> None:
+        await self.writer.stop()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        self.scanner.stop()
+        self.bus.service.stopService()
+        return succeed(None)
+
+    def detach(self) -> None:
+        core = self._around.core
+        core.commands.detach(self.config.name)
+        # those that were found, too
+        _forget(core, [device for device in core.registry if device.group == self.config.name])
+        core.health.remove(self.bus)
+
+    def can_become(self, config: cfg.Bus) -> bool:
+        return config == self.config
+
+    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+        self.config = config
+
+    def describe(self) -> Iterator[str]:
+        yield f"bus {self.config.name}: 1-Wire, owserver at {self.settings.hostname}:{self.settings.port}"
+        for key, device in self.config.sensors.items():
+            if device.enabled:
+                yield f"  sensor {key}: {device.type or 'of the type that its address tells'}, {device.address}"
+
+    @property
+    def stuck(self) -> bool:
+        return self.scanner.stuck
+
+
+def segment(config: cfg.Bus, around: Surroundings) -> Segment:
+    """The segment of a configured bus; nothing of it is known or runs yet."""
+    settings = config.settings
+    if isinstance(settings, cfg.ModbusTcpSettings):
+        return TcpSegment(config, settings, around)
+    if isinstance(settings, cfg.ModbusRtuSettings):
+        return RtuSegment(config, settings, around)
+    assert isinstance(settings, cfg.OneWireSettings)
+    return OneWireSegment(config, settings, around)
+
+
+def _blocks(board: cfg.Board) -> list[Block]:
+    """The blocks of a board, as its settings let them be joined."""
+    joined = board.settings.join
+    return [msgspec.structs.replace(block, join=block.join and joined) for block in board.definition.blocks]
+
+
+def _without_boards(settings: cfg.BusSettings) -> cfg.BusSettings:
+    return msgspec.structs.replace(settings, devices={})
+
+
+def _forget(core: Core, devices: Iterable[Device]) -> None:
+    for device in devices:
+        core.registry.remove(device)
+        core.journal.forget(device)
+
+
+def _device_info(group: str, info: cfg.DeviceInfoSettings) -> Device:
+    return DeviceInfo(group, DeviceInfoState(info.family, info.model, info.sn, info.board_count))
+
+
+def _made_up_info(bus_info: cfg.DeviceInfoSettings | None, model: str) -> cfg.DeviceInfoSettings | None:
+    """What Evok makes of a board of which the configuration says nothing; of those in a unit, the bus tells."""
+    if model.startswith(EXTENSIONS):
+        return cfg.DeviceInfoSettings(family="Extension", model=model)
+    return cfg.DeviceInfoSettings(family="unknown", model=model) if bus_info is None else None
