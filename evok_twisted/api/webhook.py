@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from evok_twisted.api.client import Latest
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.config import WebhookApi
 from evok_twisted.core.desk import Desk
@@ -70,8 +71,8 @@ class Webhook:
         self._clock = clock
         self._send = send
         self._complex = complex_events
-        self._waiting: dict[Device, None] = {}
-        self._sending: dict[Device, None] = {}
+        self._waiting = Latest()
+        self._sending: list[Device] = []
         self._request: Deferred[None] | None = None
         self._retry = Timer(clock, self._next)
         self._failures = 0
@@ -84,14 +85,14 @@ class Webhook:
         self._subscription = self._desk.subscribe(self._changed, self._wanted)
 
     def _changed(self, changes: ChangeSet) -> None:
-        self._waiting.update(dict.fromkeys(device for device, _ in changes.changes))
+        self._waiting.add(changes.changes)
         if not self._retry.running:
             self._next()
 
     def _next(self) -> None:
         if not self._waiting or self._request is not None or self._stopped:
             return
-        self._sending, self._waiting = self._waiting, {}
+        self._sending = self._waiting.take()
         body = self._desk.listing(self._sending) if self._complex else None
         self._request = request = self._send("POST" if self._complex else "GET", self._url, body)
         request.addTimeout(TIMEOUT, self._clock)
@@ -108,7 +109,7 @@ class Webhook:
         self._request = None
         if self._stopped:
             return
-        self._waiting = {**self._sending, **self._waiting}
+        self._waiting.give_back(self._sending)
         message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
         self._down.begin(message, url=self._url, why=_reason(failure))
         self._retry.start(backoff(self._failures, 1.0, SLOWEST_RETRY))

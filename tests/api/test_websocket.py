@@ -13,8 +13,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from evok_twisted.api.client import STALL_LIMIT
 from evok_twisted.api.site import ApiSite, Root
-from evok_twisted.api.websocket import STALL_LIMIT, ConnectionFactory, UpgradeResource
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 
 
 class Browser:
@@ -281,7 +282,7 @@ class TestAClientThatDoesNotRead:
         stalled.change(r0=1)
         connection = stalled.transport.protocol
         connection.connectionLost(Failure(ConnectionLost()))
-        assert connection.evok_missed == {}
+        assert not connection.client._missed
 
     def test_is_closed_after_a_minute_and_dropped_if_it_does_not_answer(self, stalled, log):
         stalled.clock.advance(STALL_LIMIT - 1)

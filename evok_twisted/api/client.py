@@ -1,0 +1,188 @@
+"""One client that listens: what it hears, and how fast it may ask; free of what carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.api.hub import Hub
+from evok_twisted.api.limits import Allowance
+from evok_twisted.conditions import Timer
+from evok_twisted.core.desk import Desk
+from evok_twisted.core.events import Change
+from evok_twisted.core.filters import Filter
+from evok_twisted.logs import Logger
+from evok_twisted.model.device import Device
+
+#: Seconds after which a client that reads nothing is closed.
+STALL_LIMIT = 60
+#: Seconds between two pings, and how many a client may leave without a sign of life.
+PING_INTERVAL = 30
+PATIENCE = 2
+#: Seconds that what a client sends may take in one turn; then it waits four times as long as that took.
+LONGEST_TURN = 0.002
+
+
+class Latest:
+    """Devices of which somebody is to hear when they are ready: each once, however often it changed meanwhile.
+
+    So what waits has a bound, the number of devices.
+    """
+
+    __slots__ = ("_devices",)
+
+    def __init__(self) -> None:
+        self._devices: dict[Device, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._devices)
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """These have changed."""
+        self._devices.update(dict.fromkeys(device for device, _ in changes))
+
+    def take(self) -> list[Device]:
+        """All of them, in the order in which they changed first; they wait no more."""
+        devices, self._devices = list(self._devices), {}
+        return devices
+
+    def give_back(self, devices: Iterable[Device]) -> None:
+        """They were taken, and nobody heard of them; they come before what has changed since."""
+        self._devices = {**dict.fromkeys(devices), **self._devices}
+
+
+class Carrier(Protocol):
+    """What a client needs of its connection."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+
+    def send(self, payload: bytes) -> None:
+        """Send one message, if the client is still there."""
+
+    def send_prepared(self, message: Any) -> None:
+        """Send a message that was made ready for many, if the client is still there."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
+    def drop(self) -> None:
+        """End the connection at once."""
+
+    def refuse(self, reason: str) -> None:
+        """Close the connection, and say why."""
+
+    def pause(self) -> None:
+        """Read nothing more from the client."""
+
+    def resume(self) -> None:
+        """Take what was received, and if that leaves nothing against it (``may_read``), read on."""
+
+
+class Client:
+    """One client.
+
+    While it does not read what it is sent (its carrier says so), changes are not queued: the devices that changed are
+    remembered, and told of once, with their latest state, when it reads again. What it sends waits meanwhile, as it
+    does while it sends more than it may: nothing is read from it then.
+
+    :param rate: how much it may send a second.
+    """
+
+    _log = Logger()
+
+    def __init__(self, carrier: Carrier, desk: Desk, hub: Hub, clock: IReactorTime, rate: float) -> None:
+        self.desk = desk
+        self._carrier = carrier
+        self._hub = hub
+        self._clock = clock
+        self._allowance = Allowance(rate, clock.seconds())
+        self._stalled = False
+        self._missed = Latest()
+        self._turn = 0.0
+        self._unanswered = 0
+        self._throttle = Timer(clock, carrier.resume)
+        self._patience = Timer(clock, self._give_up)
+        self._pings = Timer(clock, self._ping)
+        self._pings.start(PING_INTERVAL)
+
+    def listen(self, wanted: Filter) -> None:
+        """Hear from now on what ``wanted`` accepts."""
+        self._hub.join(self, self.desk, wanted)
+
+    def leave(self) -> None:
+        """It is gone."""
+        self._hub.leave(self)
+        for timer in (self._throttle, self._patience, self._pings):
+            timer.stop()
+        self._missed.take()
+
+    # What it hears
+
+    def deliver(self, message: Any, changes: tuple[Change, ...]) -> None:
+        """Take a prepared message: the ``Client`` of a ``Hub``."""
+        if self._stalled:
+            self._missed.add(changes)
+        else:
+            self._carrier.send_prepared(message)
+
+    def stall(self) -> None:
+        """It does not read what it is sent."""
+        self._stalled = True
+        self._carrier.pause()
+        if not self._patience.running:
+            self._patience.start(STALL_LIMIT)
+
+    def go_on(self) -> None:
+        """It reads again."""
+        self._stalled = False
+        self._patience.stop()
+        if self._missed:
+            self._carrier.send(self.desk.listing(self._missed.take()))
+        self._carrier.resume()
+
+    def _give_up(self) -> None:
+        self._log.info("{name} has read nothing for {n} s; closed", name=self._carrier.name, n=STALL_LIMIT)
+        self._hub.leave(self)
+        self._carrier.refuse("messages are not read")
+
+    # What it sends
+
+    @property
+    def may_read(self) -> bool:
+        """Whether there is nothing against reading from it."""
+        return not self._stalled and not self._throttle.running
+
+    def begin_turn(self) -> None:
+        """What was received from it is taken from now on, as long as ``may_take`` lets it."""
+        self._turn = self._clock.seconds()
+
+    def may_take(self) -> bool:
+        """Whether one more of what it sent may be taken now. If not, it is when its carrier is resumed."""
+        if not self.may_read:
+            return False
+        now = self._clock.seconds()
+        lasted = now - self._turn
+        wait = 4 * lasted if lasted > LONGEST_TURN else self._allowance.take(now)
+        if wait:
+            self._throttle.start(wait)
+            self._carrier.pause()
+        return not wait
+
+    # Whether it is there
+
+    def heard(self) -> None:
+        """There was a sign of life."""
+        self._unanswered = 0
+
+    def _ping(self) -> None:
+        if self._unanswered >= PATIENCE:
+            self._log.info("{name} is silent; dropped", name=self._carrier.name)
+            self._carrier.drop()
+            return
+        self._unanswered += 1
+        self._carrier.ping()
+        self._pings.start(PING_INTERVAL)
