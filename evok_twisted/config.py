@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from evok_twisted.definitions import DIRECTORY, Definition, Definitions
 from evok_twisted.errors import ConfigError
-from evok_twisted.settings import Problems, Reader, Settings, load_yaml, shown
+from evok_twisted.problems import Problems
+from evok_twisted.typedyaml import Reader, Settings, load_yaml, shown
 
 FILE = "config.yaml"
 AUTOGEN = "autogen.yaml"

@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from evok_twisted.errors import ConfigError
-from evok_twisted.settings import Problems, Reader, Settings, load_yaml, nearest
+from evok_twisted.problems import Problems, nearest
+from evok_twisted.typedyaml import Reader, Settings, load_yaml
 
 #: Where definitions are, beside a configuration or wherever the package put its own.
 DIRECTORY = "hw_definitions"

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.python.failure import Failure
 
 from evok_twisted.logs import Logger
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 LARGEST_PORT = 65535
 

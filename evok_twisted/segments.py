@@ -21,10 +21,10 @@ from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
 from evok_twisted.core.desk import Core
 from evok_twisted.core.identity import RESETS
-from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.reads import LineUse, line_use
 from evok_twisted.core.scanner import Scanner
+from evok_twisted.core.sensorscanner import SensorScanner
 from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.core.slave import Slave
 from evok_twisted.core.writer import SlaveWriter
@@ -35,8 +35,8 @@ from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
 from evok_twisted.model.sensors import TYPES, OneWireBus, Sensor, sensor
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.problems import Problems, nearest
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
-from evok_twisted.settings import Problems, nearest
 
 #: How the models of extension modules begin.
 EXTENSIONS = ("xS", "xM", "xL", "xG")

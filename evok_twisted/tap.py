@@ -34,7 +34,7 @@ from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
 from evok_twisted.ports import Port, certified, described
-from evok_twisted.settings import Problem, Problems
+from evok_twisted.problems import Problem, Problems
 from evok_twisted.simulator import demo
 from evok_twisted.systemd import Systemd
 from evok_twisted.unit import Unit

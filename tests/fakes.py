@@ -27,7 +27,7 @@ from evok_twisted.logs import Logger
 from evok_twisted.model.boards import build
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister, keys_of
 from evok_twisted.model.system import ModbusSlave
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
 

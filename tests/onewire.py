@@ -9,8 +9,8 @@ from evok_twisted.conditions import Signal
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
-from evok_twisted.core.onewire import SensorScanner
 from evok_twisted.core.registry import Registry
+from evok_twisted.core.sensorscanner import SensorScanner
 from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.errors import Offline, Refused
 from evok_twisted.logs import Logger
@@ -24,7 +24,7 @@ BOILER, CELLAR, GARDEN, ROOF = (f"28.00000000000{n}" for n in range(1, 5))
 
 
 class FakeOwServer:
-    """An owserver (``core.onewire.OwServer``) with ``sensors``: the properties of each, by address.
+    """An owserver (``core.sensorscanner.OwServer``) with ``sensors``: the properties of each, by address.
 
     With ``answering`` it answers at once; otherwise requests wait in ``asked``. ``names`` has those of sensors that are
     called by another name than their address in a directory.

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from evok_twisted import config as cfg
 from evok_twisted.definitions import load_definition
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.server import SimulatorFactory
 from evok_twisted.unit import Unit

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evok_twisted import config as cfg
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 SHIPPED = (Path(__file__).parent.parent / "conf" / "hw_definitions",)
 

@@ -12,7 +12,7 @@ from evok_twisted.definitions import Block, Definitions, load_definition, shippe
 from evok_twisted.errors import ConfigError
 from evok_twisted.model.boards import build
 from evok_twisted.model.device import numbered
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "hw_definitions"
 

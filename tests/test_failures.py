@@ -17,7 +17,7 @@ from evok_twisted import config as cfg
 from evok_twisted.core.dialects import fragment
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Timeout
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.server import SimulatorFactory
 from evok_twisted.unit import Unit

@@ -20,7 +20,7 @@ from evok_twisted import config as cfg
 from evok_twisted.api.webhook import Webhook, agent, sender
 from evok_twisted.core.filters import DEFAULT
 from evok_twisted.hosts import HostEndpoint
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 NAMES = {"my_host": ["127.0.0.1"], "several": ["::1", "127.0.0.1"], "nobody": []}
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from evok_twisted import config as cfg
 from evok_twisted import tap
 from evok_twisted.api.limits import RESERVE
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -13,7 +13,7 @@ from evok_twisted import config as cfg
 from evok_twisted.api.site import resources
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import EvokError, UnknownCircuit
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.owserver import OwServerSimulator, thermometer
 from evok_twisted.simulator.server import SimulatorFactory

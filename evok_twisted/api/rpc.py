@@ -15,10 +15,10 @@ from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod
 from evok_twisted.logs import Logger
-from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
+from evok_twisted.model.parameters import shown
 from evok_twisted.model.sensors import TYPES, Sensor
-from evok_twisted.settings import nearest
+from evok_twisted.problems import nearest
 
 PARSE_ERROR = -32700
 

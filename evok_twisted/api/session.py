@@ -15,8 +15,8 @@ from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
 from evok_twisted.logs import Logger, Repeats
-from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
+from evok_twisted.model.parameters import shown
 
 _encode = msgspec.json.encode
 

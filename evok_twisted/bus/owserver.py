@@ -27,7 +27,7 @@ def retry_delay(attempt: int) -> float:
 
 
 class OwServer:
-    """An owserver, reached when there is something to ask (a ``core.onewire.OwServer``).
+    """An owserver, reached when there is something to ask (a ``core.sensorscanner.OwServer``).
 
     :param name: of the bus, for people.
     :param endpoint: how to connect to it.

@@ -12,7 +12,8 @@ import yaml
 from evok_twisted.errors import ConfigError, UnknownDevice
 from evok_twisted.model.aliases import Target
 from evok_twisted.model.kinds import named
-from evok_twisted.settings import Problems, load_yaml
+from evok_twisted.problems import Problems
+from evok_twisted.typedyaml import load_yaml
 
 VERSION = "2.0"
 

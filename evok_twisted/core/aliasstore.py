@@ -20,7 +20,7 @@ from evok_twisted.errors import ConfigError, EvokError, NotSaved
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.device import Device
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 FILE = "aliases.yaml"
 #: Evok's own, beside ours; read where ours is not there yet, and never written.
@@ -58,7 +58,7 @@ class AliasStore:
         self._clock = clock
         self._file = file
         self._in_thread = in_thread
-        self._table = AliasTable(registry.aliases)
+        self._table = AliasTable(registry.book.all)
         self._lock = DeferredLock()
         self._unsaved = False
         #: saving fails
@@ -78,7 +78,7 @@ class AliasStore:
                 self._load(file)
             if file == self._file:
                 self._tell_exchanged(file.with_name(EVOKS_FILE))
-        self._registry.watch_aliases(self._changed)
+        self._registry.book.watch(self._changed)
         if self._unsaved:
             self._saving.start_within(SAVE_DELAY)
 
@@ -100,8 +100,8 @@ class AliasStore:
             except EvokError as error:
                 wrong += 1
                 self._log.error("{file}: {alias}: {error}; left out", file=file, alias=alias, error=error)
-        absent = [alias for alias, target in self._registry.aliases().items() if not self._there(target)]
-        self._log.info("{n} aliases read from {file}", n=len(self._registry.aliases()), file=file)
+        absent = [alias for alias, target in self._registry.book.all().items() if not self._there(target)]
+        self._log.info("{n} aliases read from {file}", n=len(self._registry.book.all()), file=file)
         if absent:
             self._log.info("aliases of devices that are not there (yet), kept: {names}", names=", ".join(absent))
         if wrong and file == self._file:
@@ -117,7 +117,7 @@ class AliasStore:
             listed = dict(entries(evoks, Problems()))
         except ConfigError:
             return  # there is none, or it was of no use then either
-        for alias, ours in self._registry.aliases().items():
+        for alias, ours in self._registry.book.all().items():
             number = listed.get(alias, {}).get("devtype") if isinstance(listed.get(alias), dict) else None
             if number in ("0", "1") and target(listed[alias]).circuit == ours.circuit:
                 theirs = NUMBERS[number]
@@ -178,7 +178,7 @@ class AliasStore:
             raise NotSaved("aliases are kept in memory only, for apis.alias_file is empty")
         if not self._unsaved:
             return
-        file, text = self._file, written(self._registry.aliases())
+        file, text = self._file, written(self._registry.book.all())
         self._unsaved = False
         try:
             await self._in_thread(lambda: write_file(file, text))

@@ -196,8 +196,8 @@ class _Renaming:
         self._registry = registry
         self._device = device
         self._before = device.alias
-        kept = registry.kept(alias)
-        self.renamed = registry.rename(device, alias)
+        kept = registry.book.kept(alias)
+        self.renamed = registry.book.rename(device, alias)
         self._kept = kept
         self._given = device.alias
 
@@ -205,8 +205,8 @@ class _Renaming:
         """Put the old one back, if nobody has given another meanwhile."""
         if self.renamed and self._device.alias == self._given:
             with suppress(Conflict):  # somebody has taken the old one meanwhile; then there is none
-                self._registry.rename(self._device, "")
-                self._registry.rename(self._device, self._before)
+                self._registry.book.rename(self._device, "")
+                self._registry.book.rename(self._device, self._before)
             for kept, target in self._kept.items():
                 with suppress(Conflict):
                     self._registry.restore(kept, target)

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from evok_twisted.conditions import Signal, Subscription
-from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
-from evok_twisted.logs import Logger
-from evok_twisted.model import aliases
+from evok_twisted.core.aliasbook import AliasBook
+from evok_twisted.errors import BadValue, UnknownCircuit, UnknownDevice
 from evok_twisted.model.aliases import Target
-from evok_twisted.model.codec import shown
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
+from evok_twisted.model.parameters import shown
 
 
 class Registry:
     """The one place where a name that a client sends becomes a device."""
 
-    _log = Logger()
-
     def __init__(self, devices: Iterable[Device] = ()) -> None:
         self._by_kind: dict[str, list[Device]] = {kind: [] for kind in KINDS}
         self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
         self._circuits: set[str] = set()
-        self._by_alias: dict[str, Device] = {}
         self._by_group: dict[tuple[str, str], list[Device]] = {}
         self._numbers: dict[str, int] = {}
-        #: aliases of devices that are not there (yet)
-        self._kept: dict[str, Target] = {}
+        #: their aliases
+        self.book = AliasBook(lambda name: name in self._circuits)
         #: changes whenever devices come or go
         self.version = 0
-        self._renamed: Signal[[]] = Signal(self._log)
         for device in devices:
             self.add(device)
 
@@ -41,10 +34,7 @@ class Registry:
         self.version += 1
         self._by_kind[device.kind].append(device)
         self._index(device)
-        for alias, target in tuple(self._kept.items()):
-            if _is_target(device, target) and not device.alias:
-                with suppress(Conflict):  # a circuit has come to be called so; then the alias waits on
-                    self.rename(device, alias)
+        self.book.came(device)
 
     def _index(self, device: Device) -> None:
         self._by_group.setdefault((device.kind, device.group), []).append(device)
@@ -58,9 +48,7 @@ class Registry:
     def remove(self, device: Device) -> None:
         """Let ``device`` be known no more. Its alias waits for another of its kind and circuit to come."""
         self._by_kind[device.kind].remove(device)
-        if device.alias:
-            del self._by_alias[aliases.bare(device.alias)]
-            self._kept[device.alias] = Target((device.kind,), device.circuit)
+        self.book.went(device)
         self._index_anew()
 
     def arrange(self, groups: Sequence[str]) -> None:
@@ -115,7 +103,7 @@ class Registry:
         index = self._by_circuit[dialect]
         found = [index[kind, circuit] for kind in kinds if (kind, circuit) in index]
         if not found:
-            device = self._by_alias.get(aliases.bare(circuit))
+            device = self.book.find(circuit)
             return [device] if device is not None and device.kind in kinds else []
         return found
 
@@ -174,74 +162,9 @@ class Registry:
             return "; there are no circuits of that kind"
         return "; there are " + ", ".join(circuits[:8]) + (", ..." if len(circuits) > 8 else "")
 
-    def rename(self, device: Device, alias: object) -> bool:
-        """Give ``device`` an alias, or take it away with ``""``; whether that changed anything.
-
-        :raises BadValue: it is no alias.
-        :raises Conflict: another device has it, or it is a circuit; the old one stays.
-        """
-        alias = aliases.checked(alias)
-        if alias == device.alias:
-            return False
-        if alias:
-            holder = self._by_alias.get(aliases.bare(alias))
-            if holder not in (None, device):
-                raise Conflict(f"the alias {alias!r} is taken by {holder!r}")
-            if {alias, aliases.bare(alias)} & self._circuits:
-                raise Conflict(f"{alias!r} is the name of a circuit and cannot be an alias")
-        if device.alias:
-            del self._by_alias[aliases.bare(device.alias)]
-        if alias:
-            self._by_alias[aliases.bare(alias)] = device
-            self._forget(alias)
-        device.alias = alias
-        self._renamed.emit()
-        return True
-
     def restore(self, alias: str, target: Target) -> None:
-        """Give an alias of an earlier run: now, or, where its device is not there, when it comes.
-
-        :raises BadValue: it is no alias.
-        :raises Conflict: it is taken, or its device has one already.
-        """
-        if not aliases.checked(alias):
-            raise BadValue("alias: got nothing, expected the name that it is")
-        for kind in target.kinds:
-            for device in self._by_kind.get(kind, ()):
-                if _is_target(device, target):
-                    if device.alias:
-                        raise Conflict(f"{device!r} has an alias already, {device.alias!r}")
-                    self.rename(device, alias)
-                    return
-        if aliases.bare(alias) in map(aliases.bare, self.aliases()):
-            raise Conflict(f"the alias {alias!r} stands twice")
-        self._kept[alias] = target
-
-    def aliases(self) -> dict[str, Target]:
-        """What each alias stands for, those of devices that are not there included."""
-        held = {device.alias: Target((device.kind,), device.circuit) for device in self._by_alias.values()}
-        return {**held, **self._kept}
-
-    def watch_aliases(self, watcher: Callable[[], object]) -> Subscription:
-        """Call ``watcher`` whenever an alias was given or taken away."""
-        return self._renamed.watch(watcher)
-
-    def kept(self, alias: object) -> dict[str, Target]:
-        """What is kept under ``alias`` for a device that is not there."""
-        same = aliases.bare(str(alias))
-        return {kept: target for kept, target in self._kept.items() if aliases.bare(kept) == same}
-
-    def _forget(self, alias: str) -> None:
-        """Of a device that is not there, an alias can be given to another."""
-        for kept in self.kept(alias):
-            del self._kept[kept]
-
-
-def _is_target(device: Device, target: Target) -> bool:
-    """Whether ``target`` is this device; some write the kind before the circuit, as ``do_1_01``."""
-    circuits = (device.circuit_in(dialect) for dialect in DIALECTS)
-    prefixes = ("", *(f"{KINDS[device.kind].dev(dialect)}_" for dialect in DIALECTS))
-    return device.kind in target.kinds and any(target.circuit == p + c for c in circuits for p in prefixes)
+        """Give an alias of an earlier run; as ``AliasBook.restore``."""
+        self.book.restore(alias, target, (device for kind in target.kinds for device in self._by_kind.get(kind, ())))
 
 
 def _expect(what: str, given: object, known: Iterable[object]) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from evok_twisted.core.commands import Assignment
-from evok_twisted.core.onewire import Job, SensorScanner
+from evok_twisted.core.sensorscanner import Job, SensorScanner
 from evok_twisted.core.waiting import Queue, Waiting
 from evok_twisted.errors import Conflict, EvokError, Offline
 from evok_twisted.logs import Logger

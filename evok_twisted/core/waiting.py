@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from evok_twisted.conditions import Timer
 from evok_twisted.core.commands import Assignment
 from evok_twisted.errors import Busy, EvokError, Superseded, Timeout
-from evok_twisted.model.codec import replaces
+from evok_twisted.model.parameters import replaces
 
 
 class Waiting:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from evok_twisted.errors import BadValue
-from evok_twisted.model.codec import Bit, shown
 from evok_twisted.model.device import Device, State
+from evok_twisted.model.parameters import Bit, shown
 
 PREFIX = "al_"
 LONGEST = 128

@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOutput, Mode, Transformation
 from evok_twisted.errors import Conflict
-from evok_twisted.model.codec import Choice, Parameter, Real, decode, encode
+from evok_twisted.model.codec import decode, encode
 from evok_twisted.model.device import Device, Plan, State, numbered
+from evok_twisted.model.parameters import Choice, Parameter, Real
 from evok_twisted.model.registers import Registers, Write, WriteRegister, WriteRegisters
 
 #: One step of an ``AO`` register, in the unit of its mode.

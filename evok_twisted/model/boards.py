@@ -10,7 +10,7 @@ from evok_twisted.definitions import Block
 from evok_twisted.model import analog, digital, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.registers import INPUT, keys_of
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 #: Bits of a register.
 BITS = 16

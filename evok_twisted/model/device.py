@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from evok_twisted.model.codec import Parameter, parse
+from evok_twisted.model.parameters import Parameter, parse
 from evok_twisted.model.registers import Registers, Write
 
 

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
 from evok_twisted.errors import BadParameter, Conflict
-from evok_twisted.model.codec import Bit, Choice, Parameter, Real, Whole
 from evok_twisted.model.device import Device, Plan, Pulse, State, numbered
+from evok_twisted.model.parameters import Bit, Choice, Parameter, Real, Whole
 from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister, WriteRegisters
 
 COUNTER_MODES = ("Enabled", "Disabled")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from evok_twisted.errors import UnknownDevice
-from evok_twisted.model.codec import shown
-from evok_twisted.settings import nearest
+from evok_twisted.model.parameters import shown
+from evok_twisted.problems import nearest
 
 Dialect = Literal["classic", "v3"]
 DIALECTS: tuple[Dialect, ...] = ("classic", "v3")

@@ -10,9 +10,9 @@ import msgspec
 
 from evok_twisted.errors import BadParameter
 from evok_twisted.model import onewire
-from evok_twisted.model.codec import Bit, Parameter, Real, Whole
 from evok_twisted.model.device import Device, State
 from evok_twisted.model.onewire import circuit_of, family_of
+from evok_twisted.model.parameters import Bit, Parameter, Real, Whole
 
 #: Of ``interval`` and ``scan_interval``, in seconds.
 INTERVAL = Real(0.1, 3600, "s")

@@ -8,8 +8,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import CoilSwitch, DataPoints, RawRegisters, UnitRegisters, Watchdog
-from evok_twisted.model.codec import Bit, Parameter, Whole, decode, words_of
+from evok_twisted.model.codec import decode, words_of
 from evok_twisted.model.device import Device, Plan, State, numbered
+from evok_twisted.model.parameters import Bit, Parameter, Whole
 from evok_twisted.model.registers import COIL, INPUT, Registers, Write, WriteCoil, WriteRegister
 
 #: What ``last_comm`` is before the first answer, in seconds.

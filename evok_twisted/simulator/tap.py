@@ -18,8 +18,8 @@ from evok_twisted.definitions import shipped_definitions
 from evok_twisted.logs import Logger, QuietLogger, set_level
 from evok_twisted.options import Options as BaseOptions
 from evok_twisted.ports import Port, described
+from evok_twisted.problems import Problems
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
-from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.life import Life
 from evok_twisted.simulator.rtu import RtuSimulatorFactory, Terminal

@@ -76,7 +76,7 @@ def test_a_filter_lets_through_its_kinds_only(rig, hub):
 def test_a_pattern_narrows_a_kind(rig, hub):
     client = Listener()
     hub.join(client, rig.desks(BY, "classic"), wanted("input/1_0[13]", "led/lamp*"))
-    rig.registry.rename(rig.device("led", "1_02"), "lamp_hall")
+    rig.registry.book.rename(rig.device("led", "1_02"), "lamp_hall")
     change(rig, r0=0b1111, r20=0b11)
     assert client.heard == [["1_01", "1_03", "1_02"]]
 
@@ -108,9 +108,9 @@ def test_a_pattern_fits_as_one_of_file_names_does(rig, pattern, fitting):
 def test_a_pattern_fits_an_alias_from_when_it_is_given(rig):
     lamps, led = wanted("led/lamp*"), rig.device("led", "1_01")
     assert not lamps.accepts(led)
-    rig.registry.rename(led, "lamp_hall")
+    rig.registry.book.rename(led, "lamp_hall")
     assert lamps.accepts(led)
-    rig.registry.rename(led, "")
+    rig.registry.book.rename(led, "")
     assert not lamps.accepts(led)
 
 

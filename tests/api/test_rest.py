@@ -54,7 +54,7 @@ def test_of_all_circuits_those_that_have_the_property_are_listed(client):
 
 def test_an_alias_is_a_property_of_every_circuit(client):
     assert client.get("/rest/led/1_01/alias").json == {"alias": ""}
-    client.rig.registry.rename(client.rig.device("led", "1_02"), "lamp")
+    client.rig.registry.book.rename(client.rig.device("led", "1_02"), "lamp")
     assert client.get("/rest/led/1_02/alias").json == {"alias": "lamp"}
     assert [one["alias"] for one in client.get("/rest/led/all/alias").json] == ["", "lamp", "", ""]
 

@@ -17,8 +17,8 @@ from evok_twisted.definitions import Block, load_definition
 from evok_twisted.errors import Offline, Refused, Timeout
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.model.registers import WriteCoil, WriteRegister, WriteRegisters
+from evok_twisted.problems import Problems
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
-from evok_twisted.settings import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.rtu import RtuSimulatorFactory, Terminal
 from evok_twisted.simulator.server import SimulatorFactory

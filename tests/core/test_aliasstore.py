@@ -414,7 +414,7 @@ def test_an_alias_that_may_be_of_two_kinds_is_kept_as_such(file):
     given(file.with_name("alias.yaml"), "version: 1.0\naliases: {lamp: {circuit: 9_01, devtype: 0}}\n")
     unit = Unit(file)
     unit.stop()
-    (target,) = Unit(file).rig.registry.aliases().values()
+    (target,) = Unit(file).rig.registry.book.all().values()
     assert target == (("ro", "do"), "9_01")
 
 
@@ -428,7 +428,7 @@ def test_an_alias_of_an_absent_device_can_be_given_to_another(file):
 
 def test_two_aliases_alike_of_absent_devices_are_one(file, log):
     given(file, "version: 2.0\naliases: {a: {circuit: 9_01, devtype: led}, al_a: {circuit: 9_02, devtype: led}}\n")
-    assert list(Unit(file).rig.registry.aliases()) == ["a"]
+    assert list(Unit(file).rig.registry.book.all()) == ["a"]
     assert "stands twice" in log.texts("error")[0]
 
 
@@ -437,7 +437,7 @@ def test_an_alias_waits_on_where_a_circuit_has_come_to_be_called_so(file):
     unit = Unit(file)
     later(unit, "9")
     assert later(unit, "8").alias == ""
-    assert "9_01" in unit.rig.registry.aliases()
+    assert "9_01" in unit.rig.registry.book.all()
 
 
 # As clients see it

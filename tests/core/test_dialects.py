@@ -182,7 +182,7 @@ def test_unit_information_is_named_by_the_dialect(dialect, circuit):
 def test_an_alias_comes_last_and_only_when_there_is_one(main):
     led = main.device("led", "1_01")
     assert "alias" not in json.loads(fragment(led, "classic"))
-    main.registry.rename(led, "lamp")
+    main.registry.book.rename(led, "lamp")
     assert list(json.loads(fragment(led, "classic")).items())[-1] == ("alias", "lamp")
 
 

@@ -10,7 +10,7 @@ from evok_twisted.definitions import load_definition
 from evok_twisted.errors import BadValue, Conflict, UnknownCircuit, UnknownDevice
 from evok_twisted.model.boards import build
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def test_all_lists_kinds_in_the_order_of_the_wire(registry):
 
 def test_an_alias_moves_only_after_it_was_removed(registry):
     lamp, door = (registry.find("relay", circuit, "classic") for circuit in ("1_01", "1_02"))
-    registry.rename(lamp, "x")
+    registry.book.rename(lamp, "x")
     with pytest.raises(Conflict, match="taken by do 1_01"):
-        registry.rename(door, "x")
-    registry.rename(lamp, "")
-    assert registry.rename(door, "x")
+        registry.book.rename(door, "x")
+    registry.book.rename(lamp, "")
+    assert registry.book.rename(door, "x")
     assert registry.find("relay", "x", "classic") is door
 
 
@@ -125,10 +125,10 @@ def test_of_two_of_one_circuit_the_other_is_found_when_the_first_has_gone(regist
 
 def test_the_alias_of_what_goes_is_kept_for_what_comes_in_its_place(registry):
     relay = registry.find("relay", "2_01", "classic")
-    registry.rename(relay, "pump")
-    before = registry.aliases()
+    registry.book.rename(relay, "pump")
+    before = registry.book.all()
     devices = group(registry, "2")
-    assert registry.aliases() == before
+    assert registry.book.all() == before
     with pytest.raises(UnknownCircuit):
         registry.find("relay", "pump", "classic")
     relay.alias = ""  # another device of this circuit, new
@@ -139,7 +139,7 @@ def test_the_alias_of_what_goes_is_kept_for_what_comes_in_its_place(registry):
 
 def test_a_circuit_that_has_gone_may_be_an_alias(registry):
     group(registry, "2")
-    registry.rename(registry.find("relay", "1_01", "classic"), "2_01")
+    registry.book.rename(registry.find("relay", "1_01", "classic"), "2_01")
     assert registry.find("relay", "2_01", "classic").circuit == "1_01"
 
 
@@ -152,7 +152,7 @@ def test_devices_are_listed_in_the_order_that_they_are_put_in(registry):
 def test_its_version_changes_when_devices_come_or_go_and_not_with_an_alias(registry):
     relay = registry.find("relay", "2_01", "classic")
     versions = [registry.version]
-    registry.rename(relay, "pump")
+    registry.book.rename(relay, "pump")
     assert registry.version == versions[0]
     registry.remove(relay)
     versions.append(registry.version)

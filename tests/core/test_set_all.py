@@ -257,16 +257,16 @@ def kept(boards):
 def test_an_alias_of_an_absent_device_that_was_taken_over_is_kept_again_when_that_fails(boards):
     kept(boards)
     mistake(start(boards, relay(1, alias="boiler"), relay(2, alias="bad alias!")))
-    assert boards.registry.aliases() == {"boiler": Target(("ro",), "9_07")}
+    assert boards.registry.book.all() == {"boiler": Target(("ro",), "9_07")}
     boards.extension.bus.refusing = Refused("refused: illegal data address (2)", 2)
     start(boards, relay(1, alias="boiler"))
-    assert boards.registry.aliases() == {"boiler": Target(("ro",), "9_07")}
+    assert boards.registry.book.all() == {"boiler": Target(("ro",), "9_07")}
 
 
 def test_an_alias_of_an_absent_device_that_was_taken_over_is_the_new_ones(boards):
     kept(boards)
     start(boards, relay(1, alias="al_boiler"))
-    assert boards.registry.aliases() == {"al_boiler": Target(("ro",), "2_01")}
+    assert boards.registry.book.all() == {"al_boiler": Target(("ro",), "2_01")}
 
 
 def test_aliases_are_taken_back_in_the_order_that_brings_back_the_first(boards):

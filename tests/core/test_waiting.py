@@ -7,8 +7,8 @@ from twisted.internet.task import Clock
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.waiting import Queue, Waiting
 from evok_twisted.errors import Busy, Offline, Superseded, Timeout
-from evok_twisted.model.codec import Bit, Real, Whole
 from evok_twisted.model.device import Device, State
+from evok_twisted.model.parameters import Bit, Real, Whole
 
 PARAMETERS = {
     "value": Bit(),

@@ -28,7 +28,7 @@ from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
 from evok_twisted.definitions import load_definition
 from evok_twisted.logs import Logger, Repeats
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.owserver import OwServerSimulator, thermometer
 from evok_twisted.simulator.rtu import RtuSimulatorFactory

@@ -11,7 +11,7 @@ import pytest
 from evok_twisted.definitions import Block, Definition, load_definition
 from evok_twisted.model.boards import build
 from evok_twisted.model.registers import Registers
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 DEFINITIONS = Path(__file__).parents[2] / "conf" / "hw_definitions"
 

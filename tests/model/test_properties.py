@@ -16,7 +16,7 @@ from evok_twisted.errors import BadParameter, BadValue, Conflict
 from evok_twisted.model.boards import build
 from evok_twisted.model.digital import pwm_timing
 from evok_twisted.model.registers import Registers, WriteCoil, WriteRegisters
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 
 DEFINITIONS = Path(__file__).parents[2] / "conf" / "hw_definitions"
 MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))

@@ -23,7 +23,7 @@ from evok_twisted.definitions import Transformation as Transform
 from evok_twisted.model.boards import build
 from evok_twisted.model.codec import decode, encode, words_of
 from evok_twisted.model.registers import Registers
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 
 MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))

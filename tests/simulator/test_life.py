@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from evok_twisted.definitions import load_definition
 from evok_twisted.model.codec import decode
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.life import Life
 

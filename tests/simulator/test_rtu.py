@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from evok_twisted.bus.framing import RtuFraming, check
 from evok_twisted.definitions import load_definition
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.rtu import RtuSimulatorFactory, Terminal
 from evok_twisted.simulator.server import crc

@@ -17,7 +17,7 @@ from twisted.internet.testing import StringTransport
 
 from evok_twisted.bus.framing import SocketFraming, check, exception_of
 from evok_twisted.definitions import load_definition
-from evok_twisted.settings import Problems
+from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
 from evok_twisted.simulator.server import SimulatorFactory
 

@@ -5,18 +5,17 @@ Scalars are kept as text until the type of their field is known, so that a model
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from evok_twisted.errors import ConfigError
+from evok_twisted.problems import Problems, nearest
 from evok_twisted.yamlnodes import read, within
 
 T = TypeVar("T")
@@ -27,67 +26,6 @@ _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z")
 _NULL = ("", "~", "null", "Null", "NULL")
 #: Types of which nothing is no value: a key with nothing behind it is as if it were not there.
 _NEVER_EMPTY = (int, float, bool)
-
-
-class Problem(NamedTuple):
-    """Something wrong in a file: where it is, and what was expected there.
-
-    :ivar level: ``error`` or ``warning``.
-    :ivar fatal: the service does not start with this; an error that is not fatal costs what it names, and no more.
-    """
-
-    level: Literal["error", "warning"]
-    fatal: bool
-    file: str
-    path: str
-    message: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        file = self.file if self.line is None else f"{self.file}:{self.line}"
-        where = f"{file}: {self.path}" if self.path else file
-        return f"{self.level}: {where}: {self.message}"
-
-
-class Problems:
-    """Collects what is wrong, so that a user sees all of it at once."""
-
-    def __init__(self) -> None:
-        self.found: list[Problem] = []
-        self._lines: dict[str, Mapping[str, int]] = {}
-        #: the file that a path of the configuration is from, for those who do not read it themselves
-        self.file_of: Callable[[str], object] = lambda _: "config.yaml"
-
-    def know(self, file: object, lines: Mapping[str, int]) -> None:
-        """Learn in which line of a file each path is, for what will be said of it."""
-        self._lines[str(file)] = lines
-
-    def error(self, file: object, path: str, message: str, *, fatal: bool = True) -> None:
-        """Note something that the service cannot run with, or, not ``fatal``, not with all that was asked for."""
-        self._note("error", fatal, str(file), path, message)
-
-    def unreadable(self, file: object, error: ConfigError, *, fatal: bool = True) -> None:
-        """Note a file of which nothing can be used."""
-        message = str(error).removeprefix(f"line {error.line}, ")
-        self.found.append(Problem("error", fatal, str(file), "", message, error.line))
-
-    def warning(self, file: object, path: str, message: str) -> None:
-        """Note something that the user should know, and that costs nothing."""
-        self._note("warning", False, str(file), path, message)
-
-    def _note(self, level: Literal["error", "warning"], fatal: bool, file: str, path: str, message: str) -> None:
-        lines, known = self._lines.get(file, {}), path
-        while known and known not in lines:
-            known = known.rpartition(".")[0]  # of a key that is missing, where it is missed
-        self.found.append(Problem(level, fatal, file, path, message, lines.get(known)))
-
-    @property
-    def errors(self) -> list[Problem]:
-        return [problem for problem in self.found if problem.level == "error"]
-
-    @property
-    def fatal(self) -> list[Problem]:
-        return [problem for problem in self.found if problem.fatal]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,16 +52,6 @@ def load_yaml(path: Path, problems: Problems) -> Any:
     for key, line in document.repeated:
         problems.warning(path, key, f"this key stands twice in one mapping; the last, in line {line}, counts")
     return document.value
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a word that is not in ``known``: the closest one that is, else all of them."""
-    names = sorted(known)
-    by_case = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {by_case[close[0]]!r}?"
-    return f"known are {', '.join(names)}" if names else "none are known"
 
 
 class Reader:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta
 
-from evok_twisted.settings import Problem, Problems, Reader, Settings, load_yaml, nearest
+from evok_twisted.problems import Problem, Problems, nearest
+from evok_twisted.typedyaml import Reader, Settings, load_yaml
 
 
 @pytest.fixture
