@@ -107,7 +107,7 @@ class MountedBoard:
         info = ModbusSlave(
             name, number, clock.seconds, settings.slave_id, segment.modbus_type, segment.modbus_spec, shown
         )
-        devices: list[Device] = build(config.definition, name, number, around.problems)
+        devices = build(config.definition, name, number, around.problems)
         self.slave = Slave(name, settings.slave_id, bus, config.definition.blocks, devices, info, clock)
         self.scanner = Scanner(
             self.slave,
@@ -119,7 +119,7 @@ class MountedBoard:
             joined=settings.join,
         )
         self.writer = SlaveWriter(self.scanner, self._core.events, clock, limit=segment.config.settings.max_waiting)
-        self.devices = [*devices, info]
+        self.devices: list[Device] = [*devices, info]
         board_info = settings.device_info or _made_up_info(segment.config.settings.device_info, settings.model)
         if board_info is not None:
             self.devices.append(_device_info(name, board_info))

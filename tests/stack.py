@@ -81,7 +81,7 @@ class Stack(Running):
     def known(self):
         """Whether everything that can be read was read."""
         registers = slave_of(self.unit).registers
-        return all(key in registers for device in self.unit.registry for key in device.needs)
+        return all(key in registers for device in self.unit.registry for key in getattr(device, "needs", ()))
 
 
 def turn(seconds):

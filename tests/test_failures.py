@@ -88,7 +88,7 @@ class House(Running):
     async def known(self, *names):
         for name in names:
             registers = self.slave(name).registers
-            needs = [device.needs for device in self.unit.registry if device.group == name]
+            needs = [getattr(device, "needs", ()) for device in self.unit.registry if device.group == name]
             await self.until(
                 lambda registers=registers, needs=needs: all(key in registers for keys in needs for key in keys),
                 f"{name} is read",

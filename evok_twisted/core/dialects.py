@@ -74,7 +74,7 @@ def state_object(device: Device, dialect: Dialect, state: State | None = None) -
 
     :param state: which, where that is not the one that it has now.
     """
-    state = state or device.current
+    state = state or device.state
     fixed = {
         "circuit": device.circuit_in(dialect),
         "glob_dev_id": device.number,
@@ -176,20 +176,18 @@ def _is_shown_as(given: object, shown: object) -> bool:
 
 def fragment(device: Device, dialect: Dialect) -> bytes:
     """The JSON of ``state_object``, kept with the device until its state changes."""
-    if device.live:
-        return _encode(state_object(device, dialect))
-    kept = device.fragments.get(dialect)
-    if kept is None:
-        kept = device.fragments[dialect] = _encode(state_object(device, dialect))
-    return kept
+    return fragment_of(Change(device, device.state), dialect)
 
 
 def fragment_of(change: Change, dialect: Dialect) -> bytes:
     """The JSON of what a change brought, whatever has changed since."""
     device, state = change
-    if state is device.state:
-        return fragment(device, dialect)
-    return _encode(state_object(device, dialect, state))
+    kept = device.fragments.get(dialect)
+    if kept is not None and kept[0] is state:
+        return kept[1]
+    made = _encode(state_object(device, dialect, state))
+    device.fragments[dialect] = state, made
+    return made
 
 
 def listing(devices: Iterable[Device], dialect: Dialect) -> bytes:

@@ -65,7 +65,7 @@ class Events:
 
         :param cause: whose command changed them.
         """
-        changes = tuple([Change(device, device.current) for device in devices])
+        changes = tuple([Change(device, device.state) for device in devices])
         if changes:
             self.number += 1
             self._changed.emit(ChangeSet(self.number, self.clock.seconds(), self._wall(), changes, cause))

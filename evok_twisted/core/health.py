@@ -125,5 +125,5 @@ class Health:
 
 
 def _slave(slave: Slave) -> SlaveHealth:
-    state = slave.info.current
+    state = slave.info.state
     return SlaveHealth(slave.name, slave.unit, slave.online, state.last_comm, state.errors, state.timeouts)

@@ -14,7 +14,7 @@ from evok_twisted.core.identity import PULSES
 from evok_twisted.core.slave import Slave
 from evok_twisted.errors import Offline
 from evok_twisted.logs import Logger
-from evok_twisted.model.device import Device, Pulse
+from evok_twisted.model.device import BoardDevice, Pulse
 
 
 class Running:
@@ -35,7 +35,7 @@ class Running:
 
 
 #: Lets an output be set back, behind what waits for its turn already; fires when that is done.
-SetBack = Callable[[Device, Running], Deferred[None]]
+SetBack = Callable[[BoardDevice, Running], Deferred[None]]
 
 
 class Pulses:
@@ -56,20 +56,20 @@ class Pulses:
         events: Events,
         clock: IReactorTime,
         set_back: SetBack,
-        was_read: Callable[[Device], bool],
+        was_read: Callable[[BoardDevice], bool],
     ) -> None:
         self._slave = slave
         self._events = events
         self._clock = clock
         self._set_back = set_back
         self._was_read = was_read
-        self._running: dict[Device, Running] = {}
+        self._running: dict[BoardDevice, Running] = {}
 
-    def runs(self, device: Device, pulse: Running) -> bool:
+    def runs(self, device: BoardDevice, pulse: Running) -> bool:
         """Whether ``pulse`` is still the one of ``device``, and no newer set has taken its place."""
         return self._running.get(device) is pulse
 
-    def renew(self, device: Device, pulse: Pulse | None) -> None:
+    def renew(self, device: BoardDevice, pulse: Pulse | None) -> None:
         """A set of an output ends the pulse that runs, and may begin another."""
         if "pending" not in device.local:
             return
@@ -80,12 +80,12 @@ class Pulses:
         if pulse is not None:
             self._start(device, pulse)
 
-    def _start(self, device: Device, pulse: Pulse) -> None:
+    def _start(self, device: BoardDevice, pulse: Pulse) -> None:
         timer = Timer(self._clock, lambda: self._end(device, running))
         running = self._running[device] = Running(pulse.value, self._clock.seconds() + pulse.seconds, timer)
         timer.start(pulse.seconds)
 
-    def _end(self, device: Device, running: Running) -> None:
+    def _end(self, device: BoardDevice, running: Running) -> None:
         if running.failed and self._has_ended(device, running):
             self.renew(device, None)
             device.refresh(self._slave.registers)
@@ -96,12 +96,12 @@ class Pulses:
         ended = self._set_back(device, running) if self._slave.online else fail(offline)
         ended.addErrback(self._not_ended, device, running)
 
-    def _has_ended(self, device: Device, running: Running) -> bool:
+    def _has_ended(self, device: BoardDevice, running: Running) -> bool:
         """Whether what was tried before was done all the same, as a read since then shows."""
         value = getattr(device.state, "value", None)
         return self._slave.online and self._was_read(device) and value == running.value
 
-    def _not_ended(self, failure: Failure, device: Device, running: Running) -> None:
+    def _not_ended(self, failure: Failure, device: BoardDevice, running: Running) -> None:
         if not self.runs(device, running):
             return
         if not running.failed:
@@ -114,7 +114,7 @@ class Pulses:
             )
         running.timer.start(self.retry)
 
-    def ended(self, device: Device, running: Running) -> None:
+    def ended(self, device: BoardDevice, running: Running) -> None:
         """Tell of the end of a pulse, if it was told before that it could not be ended."""
         if running.failed:
             late = self._clock.seconds() - running.end

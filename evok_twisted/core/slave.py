@@ -14,7 +14,7 @@ from evok_twisted.conditions import Condition, Signal, Subscription
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, Refused, Timeout
 from evok_twisted.logs import Logger, Repeats
-from evok_twisted.model.device import Device
+from evok_twisted.model.device import BoardDevice
 from evok_twisted.model.registers import Registers, Write, keys_of
 from evok_twisted.model.system import ModbusSlave
 
@@ -67,7 +67,7 @@ class Slave:
         unit: int,
         bus: Bus,
         blocks: Sequence[Block],
-        devices: Iterable[Device],
+        devices: Iterable[BoardDevice],
         info: ModbusSlave,
         clock: IReactorTime,
     ) -> None:
@@ -87,7 +87,7 @@ class Slave:
         self._turned: Signal[[bool]] = Signal(self._log)
         self._clock = clock
         self._acknowledged: dict[Block, int] = defaultdict(int)
-        self._index: dict[int, list[Device]] = defaultdict(list)
+        self._index: dict[int, list[BoardDevice]] = defaultdict(list)
         for device in devices:
             for key in device.watches:
                 self._index[key].append(device)
@@ -122,12 +122,12 @@ class Slave:
         """Read the blocks as they are defined again: it may be another slave that comes back."""
         self.blocks = self.defined
 
-    def take(self, block: Block, words: tuple[int, ...]) -> list[Device]:
+    def take(self, block: Block, words: tuple[int, ...]) -> list[BoardDevice]:
         """Store what was read; the devices that changed."""
         changed = self.registers.store(block, words)
         return self._decode(changed) if changed else []
 
-    def acknowledge(self, write: Write) -> list[Device]:
+    def acknowledge(self, write: Write) -> list[BoardDevice]:
         """Store what was written; the devices that changed."""
         for block in self.blocks_of((write,)):
             self._acknowledged[block] += 1
@@ -146,7 +146,7 @@ class Slave:
         """The blocks that show any of ``keys``."""
         return [block for block in self.blocks if any(key in keys_of(block) for key in keys)]
 
-    def _decode(self, changed: Iterable[int]) -> list[Device]:
+    def _decode(self, changed: Iterable[int]) -> list[BoardDevice]:
         affected = dict.fromkeys(device for key in changed for device in self._index.get(key, ()))
         return [device for device in affected if device.refresh(self.registers)]
 

@@ -16,7 +16,7 @@ from evok_twisted.core.pulses import Pulses, Running
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.waiting import Queue, Waiting
 from evok_twisted.errors import EvokError, Offline, Refused
-from evok_twisted.model.device import Device, Plan
+from evok_twisted.model.device import BoardDevice, Device, Plan
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils
 
 
@@ -49,7 +49,7 @@ class SlaveWriter:
             raise Offline(f"{device!r}: {self._slave!r} is offline")
 
     def _plan(self, device: Device, wanted: Mapping[str, Any]) -> Plan:
-        registers = self._slave.registers
+        device, registers = _of_board(device), self._slave.registers
         try:
             return device.plan(wanted, registers)
         except KeyError as error:
@@ -141,11 +141,12 @@ class SlaveWriter:
         """Write what one job comes down to, or, of several, their coils at once."""
         slave = self._slave
         ending = jobs[0].request if isinstance(jobs[0].request, Running) else None
-        if ending is not None and not self._pulses.runs(jobs[0].device, ending):
+        if ending is not None and not self._pulses.runs(_of_board(jobs[0].device), ending):
             return  # a newer set came first
         # planned again: what was done meanwhile may have changed it
-        plans = {job.device: self._plan(job.device, job.parameters) for job in jobs}
-        writes: Sequence[Write] = plans[jobs[0].device].writes
+        plans = {_of_board(job.device): self._plan(job.device, job.parameters) for job in jobs}
+        first = _of_board(jobs[0].device)
+        writes: Sequence[Write] = plans[first].writes
         if len(jobs) > 1:
             firsts = (plan.writes[0] for plan in plans.values())
             writes = (WriteCoils(tuple(coil for coil in firsts if isinstance(coil, WriteCoil))),)
@@ -177,21 +178,21 @@ class SlaveWriter:
             self._events.publish(changed, jobs[0].by)
             self._scanner.read_soon(slave.blocks_of(writes))
         if ending is not None:
-            self._pulses.ended(jobs[0].device, ending)
+            self._pulses.ended(first, ending)
 
-    def _in_doubt(self, plans: Mapping[Device, Plan]) -> None:
+    def _in_doubt(self, plans: Mapping[BoardDevice, Plan]) -> None:
         """The first write may have happened: where a pulse would only put back what was, it does so in any case."""
         for device, plan in plans.items():
             if plan.pulse is not None and getattr(device.state, "value", None) == plan.pulse.value:
                 self._pulses.renew(device, plan.pulse)
 
-    def _set_back(self, device: Device, pulse: Running) -> Deferred[None]:
+    def _set_back(self, device: BoardDevice, pulse: Running) -> Deferred[None]:
         """End a pulse: as a set that nobody replaces, behind what was asked for meanwhile."""
         done = self._queue.append(Waiting(Assignment(device, {"value": pulse.value}, PULSES, replaceable=False), pulse))
         self._next()
         return done
 
-    def _was_read(self, device: Device) -> bool:
+    def _was_read(self, device: BoardDevice) -> bool:
         return self._scanner.has_read(self._slave.blocks_of_keys(device.needs))
 
     async def stop(self) -> None:
@@ -203,3 +204,9 @@ class SlaveWriter:
         self._slave_turned(False)
         await DeferredList([job.done for job in self._current], consumeErrors=False)  # they may begin a pulse yet
         await self._pulses.stop()
+
+
+def _of_board(device: Device) -> BoardDevice:
+    """The others of a board take an alias, and nothing that a writer is asked for."""
+    assert isinstance(device, BoardDevice)
+    return device

@@ -64,15 +64,14 @@ class AliasTable(Device):
 
     kind = "run"
     shows = AliasTableState
-    live = True
 
     #: what no configured device can be called
     GROUP = ""
 
     def __init__(self, aliases: Callable[[], Mapping[str, Target]]) -> None:
         self._aliases = aliases
-        super().__init__("alias", self.GROUP, None, AliasTableState({}), parameters={"save": Bit().marked(once=True)})
+        super().__init__("alias", self.GROUP, None, None, parameters={"save": Bit().marked(once=True)})
 
     @property
-    def current(self) -> AliasTableState:
+    def state(self) -> AliasTableState:  # type: ignore[override]
         return AliasTableState(self._aliases())

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOutput, Mode, Transformation
 from evok_twisted.errors import Conflict
 from evok_twisted.model.codec import decode, encode
-from evok_twisted.model.device import Device, Plan, State, numbered
+from evok_twisted.model.device import BoardDevice, Plan, State, numbered
 from evok_twisted.model.parameters import Choice, Parameter, Real
 from evok_twisted.model.registers import Registers, Write, WriteRegister, WriteRegisters
 
@@ -64,7 +64,7 @@ class AnalogState(State, frozen=True):
     range: Range | UnsetType | None = None
 
 
-class Analog(Device):
+class Analog(BoardDevice):
     """What analog circuits have in common: modes, the mode register, and the mode that the board is in."""
 
     def __init__(

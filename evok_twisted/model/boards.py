@@ -8,14 +8,14 @@ from typing import Any
 from evok_twisted import definitions as d
 from evok_twisted.definitions import Block
 from evok_twisted.model import analog, digital, system
-from evok_twisted.model.device import Device
+from evok_twisted.model.device import BoardDevice
 from evok_twisted.model.registers import INPUT, keys_of
 from evok_twisted.problems import Problems
 
 #: Bits of a register.
 BITS = 16
 
-_MAKERS: Mapping[type[d.Feature], Callable[[str, int, Any, int], Device]] = {
+_MAKERS: Mapping[type[d.Feature], Callable[[str, int, Any, int], BoardDevice]] = {
     d.DigitalInputs: digital.DigitalInput,
     d.DigitalOutputs: digital.DigitalOutput,
     d.Relays: digital.Relay,
@@ -32,7 +32,7 @@ _MAKERS: Mapping[type[d.Feature], Callable[[str, int, Any, int], Device]] = {
 }
 
 
-def build(definition: d.Definition, name: str, number: int, problems: Problems) -> list[Device]:
+def build(definition: d.Definition, name: str, number: int, problems: Problems) -> list[BoardDevice]:
     """The circuits of a board.
 
     A feature that needs a register which no block reads could never show anything: it is left out, and noted.
@@ -41,7 +41,7 @@ def build(definition: d.Definition, name: str, number: int, problems: Problems) 
     :param number: its ``glob_dev_id``.
     """
     read = {key for block in definition.blocks for key in keys_of(block)}
-    devices: list[Device] = []
+    devices: list[BoardDevice] = []
     for path, feature in definition.features:
         if isinstance(feature, d.NvSave) and feature.val_coil is None:
             continue

@@ -40,43 +40,38 @@ class Device:
 
     :cvar kind: its kind, a key of ``kinds.KINDS``.
     :cvar shows: the class of its states.
-    :cvar live: its state is asked for each time (``current``) and not kept.
     :ivar circuit: its name on the wire, unique within its kind.
     :ivar group: the name of the configured device it belongs to.
     :ivar number: ``glob_dev_id`` of that device; None where the wire has none.
-    :ivar needs: the keys that ``decode`` reads; it is called when all of them are known.
-    :ivar watches: the keys on whose change it is called; ``needs`` and such as have a default.
     :ivar parameters: what a ``set`` may carry.
-    :ivar local: what we keep of it ourselves.
-    :ivar state: what ``decode`` returned last.
-    :ivar fragments: renderings of the state, by dialect, until it changes; whoever renders keeps them here.
+    :ivar state: what it shows. Some compute it when they are asked.
+    :ivar fragments: the last rendering by dialect, each with the state that it is of; whoever renders keeps them here.
+
+    :param blank: what it shows before anything is known; None of one that computes its state.
     """
 
     kind: ClassVar[str]
     shows: ClassVar[type[State]]
-    live: ClassVar[bool] = False
+
+    state: State
 
     def __init__(
         self,
         circuit: str,
         group: str,
         number: int | None,
-        blank: State,
+        blank: State | None,
         *,
-        needs: frozenset[int] = frozenset(),
-        watches: frozenset[int] = frozenset(),
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
         self.circuit = circuit
         self.group = group
         self.number = number
-        self.needs = needs
-        self.watches = needs | watches
         self.parameters = parameters or {}
-        self.local: dict[str, Any] = {}
-        self.state = blank
-        self.fragments: dict[str, bytes] = {}
+        self.fragments: dict[str, tuple[State, bytes]] = {}
         self._alias = ""
+        if blank is not None:
+            self.state = blank
 
     def __repr__(self) -> str:
         return f"{self.kind} {self.circuit}"
@@ -95,10 +90,39 @@ class Device:
         """Its circuit on the wire; only a few kinds have another one in one of the dialects."""
         return self.circuit
 
-    @property
-    def current(self) -> State:
-        """Its state now."""
-        return self.state
+    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What a client asked for, checked and typed, as far as that can be said without the registers.
+
+        :param parameters: names and values as a client sent them.
+        :raises BadParameter: a parameter that this device does not take, or one without another that it needs.
+        :raises BadValue: a value that does not fit.
+        """
+        return parse(self.parameters, parameters)
+
+
+class BoardDevice(Device):
+    """A circuit of a board: its state comes from registers, and a set of it goes there.
+
+    :ivar needs: the keys that ``decode`` reads; it is called when all of them are known.
+    :ivar watches: the keys on whose change it is called; ``needs`` and such as have a default.
+    :ivar local: what we keep of it ourselves.
+    """
+
+    def __init__(
+        self,
+        circuit: str,
+        group: str,
+        number: int | None,
+        blank: State,
+        *,
+        needs: frozenset[int] = frozenset(),
+        watches: frozenset[int] = frozenset(),
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        super().__init__(circuit, group, number, blank, parameters=parameters)
+        self.needs = needs
+        self.watches = needs | watches
+        self.local: dict[str, Any] = {}
 
     def decode(self, registers: Registers) -> State:
         """The state that the registers (all of ``needs`` are known) and ``local`` show. Never raises."""
@@ -112,17 +136,7 @@ class Device:
         if state == self.state:
             return False
         self.state = state
-        self.fragments.clear()
         return True
-
-    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """What a client asked for, checked and typed, as far as that can be said without the registers.
-
-        :param parameters: names and values as a client sent them.
-        :raises BadParameter: a parameter that this device does not take, or one without another that it needs.
-        :raises BadValue: a value that does not fit.
-        """
-        return parse(self.parameters, parameters)
 
     def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         """Turn what a client asked for into writes; every check that is left is made here, before the first write.

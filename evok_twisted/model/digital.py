@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
 from evok_twisted.errors import BadParameter, Conflict
-from evok_twisted.model.device import Device, Plan, Pulse, State, numbered
+from evok_twisted.model.device import BoardDevice, Plan, Pulse, State, numbered
 from evok_twisted.model.parameters import Bit, Choice, Parameter, Real, Whole
 from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister, WriteRegisters
 
@@ -38,7 +38,7 @@ class DigitalInputState(State, frozen=True):
     ds_modes: tuple[str, ...] | UnsetType = UNSET
 
 
-class DigitalInput(Device):
+class DigitalInput(BoardDevice):
     """An input that counts its edges and, with DirectSwitch, drives the output of its number on the board itself."""
 
     kind = "di"
@@ -146,7 +146,7 @@ class OutputState(State, frozen=True):
     pwm_duty: float | UnsetType | None = UNSET
 
 
-class Switched(Device):
+class Switched(BoardDevice):
     """What is switched by a coil, and shown by a bit of a register."""
 
     def __init__(

@@ -98,9 +98,6 @@ class Sensor(Device):
 
     def _show(self, **fields: Any) -> bool:
         before, self.state = self.state, msgspec.structs.replace(self.state, **fields)
-        if self.state == before:
-            return False
-        self.fragments.clear()
         return self.state != msgspec.structs.replace(before, time=self.state.time)
 
 
@@ -302,7 +299,6 @@ class OneWireBus(Device):
         """Show other intervals; whether they are."""
         before = self.state
         self.state = msgspec.structs.replace(before, interval=interval, scan_interval=scan_interval)
-        self.fragments.clear()
         return self.state != before
 
 

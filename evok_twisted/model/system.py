@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import CoilSwitch, DataPoints, RawRegisters, UnitRegisters, Watchdog
 from evok_twisted.model.codec import decode, words_of
-from evok_twisted.model.device import Device, Plan, State, numbered
+from evok_twisted.model.device import BoardDevice, Device, Plan, State, numbered
 from evok_twisted.model.parameters import Bit, Parameter, Whole
 from evok_twisted.model.registers import COIL, INPUT, Registers, Write, WriteCoil, WriteRegister
 
@@ -26,7 +26,7 @@ class WatchdogState(State, frozen=True):
     nv_save: int | None = None
 
 
-class BoardWatchdog(Device):
+class BoardWatchdog(BoardDevice):
     """The board's own watchdog, which resets it when nobody talks to it for ``timeout``."""
 
     kind = "wd"
@@ -76,7 +76,7 @@ class ValueState(State, frozen=True):
     value: int | None = None
 
 
-class RawRegister(Device):
+class RawRegister(BoardDevice):
     """A register as it is; an input register cannot be written."""
 
     kind = "register"
@@ -111,7 +111,7 @@ class DataPointState(State, frozen=True):
     unit: str | None = None
 
 
-class DataPoint(Device):
+class DataPoint(BoardDevice):
     """A quantity that a board measures, read only."""
 
     kind = "data_point"
@@ -149,7 +149,7 @@ class DataPoint(Device):
         return DataPointState(value, of.name, valid, of.unit)
 
 
-class CoilDevice(Device):
+class CoilDevice(BoardDevice):
     """A coil that nothing shows; its value is what the board acknowledged last, 0 at first."""
 
     def __init__(self, name: str, number: int, feature: CoilSwitch, n: int) -> None:
@@ -209,7 +209,6 @@ class ModbusSlave(Device):
 
     kind = "modbus_slave"
     shows = ModbusSlaveState
-    live = True
 
     def __init__(
         self,
@@ -228,10 +227,10 @@ class ModbusSlave(Device):
         self.online = False
         self.errors = 0
         self.timeouts = 0
-        super().__init__(name, name, number, ModbusSlaveState(NEVER, *self._fixed))
+        super().__init__(name, name, number, None)
 
-    @property
-    def current(self) -> ModbusSlaveState:
+    @property  # its last_comm grows all the time
+    def state(self) -> ModbusSlaveState:  # type: ignore[override]
         ago = NEVER if self.answered is None else round(self._seconds() - self.answered, 6)
         return ModbusSlaveState(ago, *self._fixed, self.online, self.errors, self.timeouts)
 

@@ -48,7 +48,7 @@ def test_before_the_first_answer_values_are_null(clock):
 
 
 def test_after_the_first_scan_every_device_has_a_state(rig):
-    assert [device for device in rig.registry if getattr(device.current, "value", 0) is None] == []
+    assert [device for device in rig.registry if getattr(device.state, "value", 0) is None] == []
 
 
 def test_a_block_is_read_at_its_frequency(rig):
@@ -201,7 +201,7 @@ def test_a_block_that_is_refused_for_its_size_is_read_in_parts(clock, log):
     )
     rig.start()
     ticks(rig, 20)
-    assert [device for device in rig.registry if getattr(device.current, "value", 0) is None] == []
+    assert [device for device in rig.registry if getattr(device.state, "value", 0) is None] == []
     (told,) = log.texts("error")
     assert told.endswith("illegal data value (3), but all of its parts")
 
@@ -468,7 +468,7 @@ def test_what_a_stopped_scanner_misses_is_no_news(rig, log):
 def test_last_comm_counts_from_the_last_answer(rig):
     rig.scanner.stop()
     rig.clock.advance(7)
-    assert rig.device("modbus_slave", "1").current.last_comm == pytest.approx(7)
+    assert rig.device("modbus_slave", "1").state.last_comm == pytest.approx(7)
 
 
 def test_an_answer_that_is_older_than_an_acknowledged_write_is_passed_over(rig):
@@ -492,13 +492,13 @@ def test_a_slave_shows_whether_it_answers_and_what_went_wrong(rig):
     ticks(rig, 1)
     rig.bus.refusing = Timeout("no answer")
     ticks(rig, 30)
-    shown = rig.device("modbus_slave", "1").current
+    shown = rig.device("modbus_slave", "1").state
     assert not shown.online
     assert shown.errors >= 1
     assert shown.timeouts >= 2
     rig.bus.refusing = None
     ticks(rig, 250)
-    assert rig.device("modbus_slave", "1").current.online
+    assert rig.device("modbus_slave", "1").state.online
 
 
 def test_going_and_coming_back_are_events(rig):

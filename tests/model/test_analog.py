@@ -192,7 +192,7 @@ def test_a_start_index_numbers_analog_circuits_on(board, feature, kind):
 
 
 def test_before_the_first_read_an_analog_circuit_shows_its_modes_and_no_value(main):
-    state = main["ai 1_01"].current
+    state = main["ai 1_01"].state
     assert (state.value, state.mode, list(state.modes)) == (None, None, ["Voltage", "Current"])
 
 

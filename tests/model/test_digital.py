@@ -207,7 +207,7 @@ def test_a_set_of_an_input_that_does_not_fit_is_refused(main, given):
 
 
 def test_before_the_first_read_an_input_shows_what_is_known_of_it(main):
-    state = main["di 1_01"].current
+    state = main["di 1_01"].state
     assert (state.value, state.counter, state.modes, state.ds_mode) == (None, None, ("Simple", "DirectSwitch"), UNSET)
 
 
@@ -285,7 +285,7 @@ def output(request, board):
 
 def test_before_the_first_read_an_output_has_no_value_and_is_not_pending(output):
     made, name = output
-    assert (made[name].current.value, made[name].current.pending) == (None, False)
+    assert (made[name].state.value, made[name].state.pending) == (None, False)
 
 
 def test_an_output_is_pending_while_its_pulse_runs(output):
@@ -397,7 +397,7 @@ def test_pwm_takes_all_its_registers_and_the_mode(board, given):
 
 
 def test_before_the_first_read_an_output_with_pwm_shows_that_it_has_it(main):
-    state = main["do 1_01"].current
+    state = main["do 1_01"].state
     assert (state.modes, state.pwm_freq, state.pwm_duty) == (("Simple", "PWM"), None, None)
 
 

@@ -40,10 +40,10 @@ def test_a_reading_is_a_change_and_has_its_time():
 
 def test_the_same_value_again_is_no_change_but_has_a_new_time():
     one = thermometer("21.5")
-    one.fragments["v3"] = b"old"
+    before = one.state
     assert not one.take({"temperature": "21.5"}, 9.0)
     assert one.state.time == 9.0
-    assert one.fragments == {}
+    assert one.state is not before
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "nan", "inf", "-273", "4095"])
