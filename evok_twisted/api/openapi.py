@@ -15,10 +15,10 @@ from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.http import Front, JsonResource, Operation, json, our_version, schema_of
 from evok_twisted.core.desk import Desk
-from evok_twisted.core.dialects import FIELDS, schema
+from evok_twisted.core.dialects import schema
 from evok_twisted.core.health import Report
 from evok_twisted.errors import COMMAND_ERRORS, EvokError, Superseded
-from evok_twisted.model.kinds import DIALECTS, names
+from evok_twisted.model.kinds import DEVICES, DIALECTS, names
 
 #: What may be wrong with any request, by status: answered before a resource sees it, or when we have a bug. By their
 #: names, those that are no ``EvokError``, each with what it means.
@@ -178,7 +178,7 @@ def _failure(name: str, meaning: str) -> dict[str, Any]:
 
 
 def _schemas(desk: Desk) -> dict[str, Any]:
-    classes = tuple(FIELDS)
+    classes = DEVICES
     types = _components([device.shows for device in classes])
     states = _states(types)
     state = schema_of("State")
@@ -259,7 +259,7 @@ _RPC_ERROR = {
 def _states(types: Mapping[str, Any]) -> dict[str, Any]:
     """A schema for each value of ``dev``: what those of several classes, or of both dialects, have is all in it."""
     variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for device in FIELDS:
+    for device in DEVICES:
         for dialect in DIALECTS:
             one = schema(device, dialect, types[device.shows.__name__])
             if one not in variants[one["properties"]["dev"]["const"]]:

@@ -10,59 +10,26 @@ from msgspec import UNSET
 
 from evok_twisted.core.commands import UNCHANGED
 from evok_twisted.core.events import Change
-from evok_twisted.model import aliases, analog, digital, sensors, system
+from evok_twisted.model import aliases
 from evok_twisted.model.device import Device, State
 from evok_twisted.model.kinds import KINDS, Dialect
 
 _encode = msgspec.json.Encoder().encode
-
-#: The fields after ``dev``, in the order of the wire, and before ``alias``.
-FIELDS: Mapping[type[Device], str] = {
-    digital.DigitalInput: "circuit value debounce counter_modes counter_mode counter mode modes glob_dev_id"
-    " ds_mode ds_modes",
-    digital.DigitalOutput: "relay_type circuit value pending mode modes glob_dev_id pwm_freq pwm_duty",
-    digital.Relay: "relay_type circuit value pending mode modes glob_dev_id",
-    digital.Led: "circuit value glob_dev_id",
-    analog.AnalogInput: "circuit value unit glob_dev_id mode modes range",
-    analog.AnalogOutput: "circuit mode modes glob_dev_id value unit range",
-    analog.MainAnalogOutput: "circuit mode modes glob_dev_id unit value",
-    system.BoardWatchdog: "circuit value timeout was_wd_reset nv_save glob_dev_id",
-    system.RawRegister: "circuit value glob_dev_id",
-    system.DataPoint: "circuit value glob_dev_id name valid unit",
-    system.OneWireBusPower: "circuit value glob_dev_id",
-    system.NonVolatileSave: "circuit value glob_dev_id",
-    system.ModbusSlave: "circuit glob_dev_id last_comm slave_id modbus_type online errors timeouts",
-    system.DeviceInfo: "family model sn board_count circuit",
-    sensors.Thermometer: "circuit address value lost time interval type",
-    sensors.BatteryMonitor: "circuit address humidity vdd vad vis temp lost time interval type",
-    sensors.EightPins: "circuit address value pio lost time interval type",
-    sensors.TwoPins: "circuit address value pio lost time interval type",
-    sensors.Tag: "circuit address value lost time interval type",
-    sensors.Sensor: "circuit address lost time interval type",
-    sensors.OneWireBus: "circuit bus scan_interval interval do_scan do_reset",
-    aliases.AliasTable: "circuit save aliases",
-}
 
 _CLASSIC_ONLY = ("glob_dev_id", "relay_type")
 
 #: What a field of a state is called in classic.
 _CLASSIC_NAMES: Mapping[str, str] = {"type": "typ"}
 
-#: Where v3 differs in more than leaving out what only classic has.
-_V3_FIELDS: Mapping[type[Device], str] = {
-    digital.Relay: "circuit value",
-    system.ModbusSlave: "circuit last_comm slave_id modbus_type modbus_spec scan_interval online errors timeouts",
-}
-
 _RELAY_TYPES: Mapping[str, str] = {"do": "digital", "ro": "physical"}
 
 
 def fields(device: type[Device], dialect: Dialect) -> tuple[str, ...]:
     """The fields that a device of a class may show, between ``dev`` and ``alias``."""
+    shown = device.fields if dialect == "classic" else device.v3_fields or device.fields
     if dialect == "v3":
-        shown = _V3_FIELDS.get(device, FIELDS[device])
         return tuple(field for field in shown.split() if field not in _CLASSIC_ONLY)
-    return tuple(_CLASSIC_NAMES.get(field, field) for field in FIELDS[device].split())
+    return tuple(_CLASSIC_NAMES.get(field, field) for field in shown.split())
 
 
 #: Fields of states, by what they are called.

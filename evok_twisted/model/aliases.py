@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from evok_twisted.errors import BadValue
 from evok_twisted.model.device import Device, State
+from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Bit, shown
 
 PREFIX = "al_"
@@ -52,8 +53,8 @@ class Target(NamedTuple):
 class AliasTableState(State, frozen=True):
     """``save`` is always false; setting it saves them."""
 
-    aliases: Mapping[str, Target]
-    save: bool = False
+    aliases: Annotated[Mapping[str, Target], means("Each alias, and the circuit that it stands for")]
+    save: Annotated[bool, means("Always false; setting it saves them now", writable=True)] = False
 
 
 class AliasTable(Device):
@@ -64,6 +65,7 @@ class AliasTable(Device):
 
     kind = "run"
     shows = AliasTableState
+    fields = "circuit save aliases"
 
     #: what no configured device can be called
     GROUP = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +13,7 @@ from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOut
 from evok_twisted.errors import Conflict
 from evok_twisted.model.codec import decode, encode
 from evok_twisted.model.device import BoardDevice, Plan, State, numbered
+from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Choice, Parameter, Real
 from evok_twisted.model.registers import Registers, Write, WriteRegister, WriteRegisters
 
@@ -57,11 +58,14 @@ def _shown(mode: Mode) -> ShownMode:
 class AnalogState(State, frozen=True):
     """``unit`` and ``range`` are those of the mode; ``value`` is null where the registers hold no number."""
 
-    modes: dict[str, ShownMode]
-    value: float | None = None
-    mode: str | None = None
-    unit: str | None = None
-    range: Range | UnsetType | None = None
+    modes: Annotated[dict[str, ShownMode], means("Modes that it can be in, each with its unit and range")]
+    value: Annotated[
+        float | None,
+        means("What is measured or put out, in unit; null where the board has no number for it", writable=True),
+    ] = None
+    mode: Annotated[str | None, means("What is measured or put out", writable=True)] = None
+    unit: Annotated[str | None, means("Of value, in this mode")] = None
+    range: Annotated[Range | UnsetType | None, means("From which to which value it goes, in this mode")] = None
 
 
 class Analog(BoardDevice):
@@ -115,6 +119,8 @@ class AnalogInput(Analog):
 
     kind = "ai"
     shows = AnalogState
+    features = (AnalogInputs,)
+    fields = "circuit value unit glob_dev_id mode modes range"
 
     def __init__(self, name: str, number: int, feature: AnalogInputs, n: int) -> None:
         self._value = feature.val_reg + 2 * n
@@ -143,6 +149,8 @@ class AnalogOutput(Analog):
 
     kind = "ao"
     shows = AnalogState
+    features = (AnalogOutputs,)
+    fields = "circuit mode modes glob_dev_id value unit range"
 
     def __init__(self, name: str, number: int, feature: AnalogOutputs, n: int) -> None:
         self._value = feature.val_reg + n
@@ -172,6 +180,8 @@ class MainAnalogOutput(Analog):
 
     kind = "ao"
     shows = AnalogState
+    features = (BrainAnalogOutput,)
+    fields = "circuit mode modes glob_dev_id unit value"
 
     def __init__(self, name: str, number: int, feature: BrainAnalogOutput, n: int) -> None:
         self._value = feature.val_reg + 2 * n

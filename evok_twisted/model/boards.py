@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from evok_twisted import definitions as d
 from evok_twisted.definitions import Block
-from evok_twisted.model import analog, digital, system
 from evok_twisted.model.device import BoardDevice
+from evok_twisted.model.kinds import DEVICES
 from evok_twisted.model.registers import INPUT, keys_of
 from evok_twisted.problems import Problems
 
 #: Bits of a register.
 BITS = 16
 
+#: What makes a circuit of a feature: of the name and number of its board, the feature, and its own number from 0.
 _MAKERS: Mapping[type[d.Feature], Callable[[str, int, Any, int], BoardDevice]] = {
-    d.DigitalInputs: digital.DigitalInput,
-    d.DigitalOutputs: digital.DigitalOutput,
-    d.Relays: digital.Relay,
-    d.Leds: digital.Led,
-    d.AnalogInputs: analog.AnalogInput,
-    d.AnalogOutputs: analog.AnalogOutput,
-    d.BrainAnalogOutput: analog.MainAnalogOutput,
-    d.Watchdog: system.BoardWatchdog,
-    d.RawRegisters: system.RawRegister,
-    d.DataPoints: system.DataPoint,
-    d.UnitRegisters: system.DataPoint,
-    d.OneWirePower: system.OneWireBusPower,
-    d.NvSave: system.NonVolatileSave,
+    feature: cast("Any", device) for device in DEVICES if issubclass(device, BoardDevice) for feature in device.features
 }
 
 

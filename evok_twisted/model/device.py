@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from evok_twisted.definitions import Feature
 from evok_twisted.model.parameters import Parameter, parse
 from evok_twisted.model.registers import Registers, Write
 
@@ -40,6 +41,8 @@ class Device:
 
     :cvar kind: its kind, a key of ``kinds.KINDS``.
     :cvar shows: the class of its states.
+    :cvar fields: what it shows on the wire after ``dev`` and before ``alias``, in this order; ``v3_fields`` in v3,
+        where that is not the same without what only classic has.
     :ivar circuit: its name on the wire, unique within its kind.
     :ivar group: the name of the configured device it belongs to.
     :ivar number: ``glob_dev_id`` of that device; None where the wire has none.
@@ -52,6 +55,8 @@ class Device:
 
     kind: ClassVar[str]
     shows: ClassVar[type[State]]
+    fields: ClassVar[str]
+    v3_fields: ClassVar[str] = ""
 
     state: State
 
@@ -103,10 +108,13 @@ class Device:
 class BoardDevice(Device):
     """A circuit of a board: its state comes from registers, and a set of it goes there.
 
+    :cvar features: what of a definition it is made of.
     :ivar needs: the keys that ``decode`` reads; it is called when all of them are known.
     :ivar watches: the keys on whose change it is called; ``needs`` and such as have a default.
     :ivar local: what we keep of it ourselves.
     """
+
+    features: ClassVar[tuple[type[Feature], ...]]
 
     def __init__(
         self,

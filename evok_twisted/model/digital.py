@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
 from evok_twisted.errors import BadParameter, Conflict
 from evok_twisted.model.device import BoardDevice, Plan, Pulse, State, numbered
+from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Bit, Choice, Parameter, Real, Whole
 from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister, WriteRegisters
 
@@ -27,15 +28,27 @@ LONGEST_PULSE = 2_000_000
 class DigitalInputState(State, frozen=True):
     """``counter`` is 0 while it is disabled; the two ds fields are there in mode DirectSwitch only."""
 
-    modes: tuple[str, ...]
-    value: int | None = None
-    debounce: int | None = None
-    counter_modes: tuple[str, ...] = COUNTER_MODES
-    counter_mode: str = "Enabled"
-    counter: int | None = None
-    mode: str | None = None
-    ds_mode: str | UnsetType = UNSET
-    ds_modes: tuple[str, ...] | UnsetType = UNSET
+    modes: Annotated[tuple[str, ...], means("Modes that it can be in")]
+    value: Annotated[int | None, means("1 while there is a signal", low=0, high=1)] = None
+    debounce: Annotated[
+        int | None,
+        means(
+            "For how long a level has to last, to count", "ms", measures="duration", low=0, high=65535, writable=True
+        ),
+    ] = None
+    counter_modes: Annotated[tuple[str, ...], means("What counter_mode can be")] = COUNTER_MODES
+    counter_mode: Annotated[str, means("Whether edges are counted", writable=True)] = "Enabled"
+    counter: Annotated[
+        int | None,
+        means("Rising edges since it was set; 0 while they are not counted", low=0, high=4294967295, writable=True),
+    ] = None
+    mode: Annotated[
+        str | None, means("DirectSwitch lets it switch the output of its number on the board itself", writable=True)
+    ] = None
+    ds_mode: Annotated[str | UnsetType, means("How it switches that output, in mode DirectSwitch", writable=True)] = (
+        UNSET
+    )
+    ds_modes: Annotated[tuple[str, ...] | UnsetType, means("What ds_mode can be")] = UNSET
 
 
 class DigitalInput(BoardDevice):
@@ -43,6 +56,8 @@ class DigitalInput(BoardDevice):
 
     kind = "di"
     shows = DigitalInputState
+    features = (DigitalInputs,)
+    fields = "circuit value debounce counter_modes counter_mode counter mode modes glob_dev_id ds_mode ds_modes"
 
     def __init__(self, name: str, number: int, feature: DigitalInputs, n: int) -> None:
         self._value = feature.val_reg
@@ -138,12 +153,17 @@ class DigitalInput(BoardDevice):
 class OutputState(State, frozen=True):
     """``pending`` is true while a pulse (``timeout``) runs; the two pwm fields are there where the board has PWM."""
 
-    modes: tuple[str, ...] = ("Simple",)
-    value: int | None = None
-    pending: bool = False
-    mode: str = "Simple"
-    pwm_freq: float | UnsetType | None = UNSET
-    pwm_duty: float | UnsetType | None = UNSET
+    modes: Annotated[tuple[str, ...], means("Modes that it can be in")] = ("Simple",)
+    value: Annotated[int | None, means("1 while it is switched on", low=0, high=1, writable=True)] = None
+    pending: Annotated[bool, means("Whether it goes back by itself, for a timeout runs")] = False
+    mode: Annotated[str, means("PWM while it runs with a duty between 0 and 100 %", writable=True)] = "Simple"
+    pwm_freq: Annotated[
+        float | UnsetType | None, means("The frequency of its PWM", "Hz", measures="frequency", low=0, writable=True)
+    ] = UNSET
+    pwm_duty: Annotated[
+        float | UnsetType | None,
+        means("For which part of the time it is on in mode PWM", "%", low=0, high=100, writable=True),
+    ] = UNSET
 
 
 class Switched(BoardDevice):
@@ -184,7 +204,7 @@ class Switched(BoardDevice):
 class LedState(State, frozen=True):
     """On or off."""
 
-    value: int | None = None
+    value: Annotated[int | None, means("1 while it is lit", low=0, high=1, writable=True)] = None
 
 
 class Led(Switched):
@@ -192,6 +212,8 @@ class Led(Switched):
 
     kind = "led"
     shows = LedState
+    features = (Leds,)
+    fields = "circuit value glob_dev_id"
 
     def __init__(self, name: str, number: int, feature: Leds, n: int) -> None:
         super().__init__(name, number, feature, n, LedState())
@@ -240,6 +262,9 @@ class Relay(Output):
 
     kind = "ro"
     shows = OutputState
+    features = (Relays,)
+    fields = "relay_type circuit value pending mode modes glob_dev_id"
+    v3_fields = "circuit value"
 
     def __init__(self, name: str, number: int, feature: Relays, n: int) -> None:
         super().__init__(name, number, feature, n, OutputState())
@@ -323,6 +348,8 @@ class DigitalOutput(Output):
 
     kind = "do"
     shows = OutputState
+    features = (DigitalOutputs,)
+    fields = "relay_type circuit value pending mode modes glob_dev_id pwm_freq pwm_duty"
 
     def __init__(self, name: str, number: int, feature: DigitalOutputs, n: int) -> None:
         self._pwm = _pwm_of(feature)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from evok_twisted.errors import UnknownDevice
+from evok_twisted.model import aliases, analog, digital, sensors, system
+from evok_twisted.model.device import Device
 from evok_twisted.model.parameters import shown
 from evok_twisted.problems import nearest
 
@@ -21,12 +23,16 @@ class Kind(NamedTuple):
 
     :ivar name: ``dev`` in v3, and our own name for it everywhere.
     :ivar classic: ``dev`` in classic.
+    :ivar devices: the classes of its devices.
+    :ivar also: other names that clients have for it.
     :ivar on_request: its changes go only to clients that filter for it by name.
     :ivar listed: it is in the list of all circuits.
     """
 
     name: str
     classic: str
+    devices: tuple[type[Device], ...]
+    also: tuple[str, ...] = ()
     on_request: bool = False
     listed: bool = True
 
@@ -39,57 +45,49 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("di", "input"),
-        Kind("ro", "relay"),
-        Kind("do", "relay"),
-        Kind("ai", "ai"),
-        Kind("ao", "ao"),
-        Kind("temp", "temp"),
-        Kind("1wdevice", "1wdevice"),
-        Kind("led", "led"),
-        Kind("wd", "wd"),
-        Kind("modbus_slave", "modbus_slave"),
-        Kind("owpower", "owpower"),
+        Kind("di", "input", (digital.DigitalInput,), ("digitalinput",)),
+        Kind("ro", "relay", (digital.Relay,)),
+        Kind("do", "relay", (digital.DigitalOutput,), ("digitaloutput",)),
+        Kind("ai", "ai", (analog.AnalogInput,), ("analoginput",)),
+        Kind("ao", "ao", (analog.AnalogOutput, analog.MainAnalogOutput), ("analogoutput",)),
+        Kind("temp", "temp", (sensors.Thermometer,), ("sensor",)),
+        Kind(
+            "1wdevice",
+            "1wdevice",
+            (sensors.BatteryMonitor, sensors.EightPins, sensors.TwoPins, sensors.Tag, sensors.Sensor),
+            ("sensor",),
+        ),
+        Kind("led", "led", (digital.Led,)),
+        Kind("wd", "wd", (system.BoardWatchdog,), ("watchdog",)),
+        Kind("modbus_slave", "modbus_slave", (system.ModbusSlave,), ("neuron",)),
+        Kind("owpower", "owpower", (system.OneWireBusPower,)),
         # in an unfiltered stream they would double every message
-        Kind("register", "register", on_request=True),
-        Kind("data_point", "unit_register"),
-        Kind("nv_save", "nv_save"),
-        Kind("owbus", "owbus"),
-        Kind("device_info", "device_info"),
+        Kind("register", "register", (system.RawRegister,), on_request=True),
+        Kind("data_point", "unit_register", (system.DataPoint,)),
+        Kind("nv_save", "nv_save", (system.NonVolatileSave,), ("nvsave",)),
+        Kind("owbus", "owbus", (sensors.OneWireBus,)),
+        Kind("device_info", "device_info", (system.DeviceInfo,)),
         # the service itself
-        Kind("run", "run", on_request=True, listed=False),
+        Kind("run", "run", (aliases.AliasTable,), on_request=True, listed=False),
     )
 }
 
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "di": ("di",),
-    "input": ("di",),
-    "digitalinput": ("di",),
-    "do": ("do",),
-    "digitaloutput": ("do",),
-    "ro": ("ro",),
-    "ai": ("ai",),
-    "analoginput": ("ai",),
-    "ao": ("ao",),
-    "analogoutput": ("ao",),
-    "led": ("led",),
-    "wd": ("wd",),
-    "watchdog": ("wd",),
-    "register": ("register",),
-    "data_point": ("data_point",),
-    "unit_register": ("data_point",),
-    "owpower": ("owpower",),
-    "nv_save": ("nv_save",),
-    "nvsave": ("nv_save",),
-    "modbus_slave": ("modbus_slave",),
-    "neuron": ("modbus_slave",),
-    "device_info": ("device_info",),
-    "owbus": ("owbus",),
-    "temp": ("temp", "1wdevice"),
-    "1wdevice": ("1wdevice", "temp"),
-    "sensor": ("temp", "1wdevice"),
-    "run": ("run",),
-}
+#: Every class of devices, in the order of their kinds.
+DEVICES: tuple[type[Device], ...] = tuple(device for kind in KINDS.values() for device in kind.devices)
+
+
+def _named() -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for kind in KINDS.values():
+        for name in dict.fromkeys((kind.name, kind.classic, *kind.also)):
+            found.setdefault(name, []).append(kind.name)
+    # a sensor is looked for in both kinds, whichever of them a client calls it
+    for name, other in (("temp", "1wdevice"), ("1wdevice", "temp")):
+        found[name].append(other)
+    return {name: tuple(kinds) for name, kinds in found.items()}
+
+
+_NAMES = _named()
 
 # The only names that mean something else in each dialect.
 _OUTPUTS: Mapping[Dialect, Mapping[str, tuple[str, ...]]] = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from evok_twisted.errors import BadParameter
 from evok_twisted.model import onewire
 from evok_twisted.model.device import Device, State
+from evok_twisted.model.meaning import means
 from evok_twisted.model.onewire import circuit_of, family_of
 from evok_twisted.model.parameters import Bit, Parameter, Real, Whole
 
@@ -35,11 +36,15 @@ class SensorState(State, frozen=True, kw_only=True):
     seconds.
     """
 
-    address: str
-    type: str
-    interval: float
-    lost: bool = False
-    time: float | None = None
+    address: Annotated[str, means("Its address on the bus, with the checksum")]
+    type: Annotated[str, means("What sensor it is, as owserver calls it")]
+    interval: Annotated[
+        float, means("How often it is read", "s", measures="duration", low=0.1, high=3600, writable=True)
+    ]
+    lost: Annotated[bool, means("Whether it does not answer any more; its last value stays")] = False
+    time: Annotated[
+        float | None, means("When it was read last, in seconds of the Unix epoch", "s", measures="timestamp")
+    ] = None
 
 
 class Sensor(Device):
@@ -56,6 +61,7 @@ class Sensor(Device):
     converts: ClassVar[bool] = False
     patient: ClassVar[bool] = True
     shows = SensorState
+    fields = "circuit address lost time interval type"
 
     state: SensorState
 
@@ -104,7 +110,7 @@ class Sensor(Device):
 class ThermometerState(SensorState, frozen=True, kw_only=True):
     """``value`` in degrees Celsius."""
 
-    value: float | None = None
+    value: Annotated[float | None, means("The temperature", "°C", measures="temperature", low=-55, high=125)] = None
 
 
 class Thermometer(Sensor):
@@ -114,6 +120,7 @@ class Thermometer(Sensor):
     properties = ("temperature",)
     converts = True
     shows = ThermometerState
+    fields = "circuit address value lost time interval type"
 
     state: ThermometerState
 
@@ -134,11 +141,14 @@ class Thermometer(Sensor):
 class BatteryMonitorState(SensorState, frozen=True, kw_only=True):
     """``humidity`` in percent, ``vdd`` and ``vad`` and ``vis`` in volts, ``temp`` in degrees Celsius."""
 
-    humidity: float | None = None
-    vdd: float | None = None
-    vad: float | None = None
-    vis: float | None = None
-    temp: float | None = None
+    humidity: Annotated[
+        float | None,
+        means("The relative humidity, of a humidity sensor on its VAD pin", "%", measures="humidity", low=0, high=100),
+    ] = None
+    vdd: Annotated[float | None, means("The voltage of its supply", "V", measures="voltage")] = None
+    vad: Annotated[float | None, means("The voltage at its VAD pin", "V", measures="voltage")] = None
+    vis: Annotated[float | None, means("The voltage at its current sense pins", "V", measures="voltage")] = None
+    temp: Annotated[float | None, means("The temperature", "°C", measures="temperature")] = None
 
 
 class BatteryMonitor(Sensor):
@@ -146,6 +156,7 @@ class BatteryMonitor(Sensor):
 
     properties = ("temperature", "VDD", "VAD", "vis", "humidity")
     shows = BatteryMonitorState
+    fields = "circuit address humidity vdd vad vis temp lost time interval type"
 
     def _decoded(self, texts: Mapping[str, str]) -> dict[str, Any]:
         fields = {
@@ -162,8 +173,14 @@ class BatteryMonitor(Sensor):
 class SwitchState(SensorState, frozen=True, kw_only=True):
     """``value`` has the sensed levels, ``pio`` the outputs: 1 is a transistor that conducts, and the level 0."""
 
-    value: tuple[int, ...] | None = None
-    pio: tuple[int, ...] | None = None
+    value: Annotated[tuple[int, ...] | None, means("The level at each pin, 1 or 0")] = None
+    pio: Annotated[
+        tuple[int, ...] | None,
+        means(
+            "Each output, 1 while its transistor conducts; in a set, the number of the one that value is for",
+            writable=True,
+        ),
+    ] = None
 
 
 class Switch(Sensor):
@@ -175,6 +192,7 @@ class Switch(Sensor):
     properties = ("sensed.ALL", "PIO.ALL")
     names: ClassVar[str]
     shows = SwitchState
+    fields = "circuit address value pio lost time interval type"
 
     def _settable(self) -> Mapping[str, Parameter]:
         return {"pio": Whole(0, len(self.names) - 1).marked(selects=True), "value": Bit()}
@@ -216,7 +234,7 @@ class TwoPins(Switch):
 class TagState(SensorState, frozen=True, kw_only=True):
     """``value`` is 1 while it is there, and 0 while not."""
 
-    value: int | None = None
+    value: Annotated[int | None, means("1 while it is there", low=0, high=1)] = None
 
 
 class Tag(Sensor):
@@ -224,6 +242,7 @@ class Tag(Sensor):
 
     patient = False
     shows = TagState
+    fields = "circuit address value lost time interval type"
 
     def _decoded(self, texts: Mapping[str, str]) -> dict[str, Any]:
         return {"value": 1}
@@ -275,11 +294,28 @@ def sensor(address: str, type: str | None, group: str, interval: float) -> Senso
 class OneWireBusState(State, frozen=True):
     """``do_scan`` and ``do_reset`` are what is asked for, and never last."""
 
-    bus: str
-    scan_interval: float
-    interval: float
-    do_scan: bool = False
-    do_reset: bool = False
+    bus: Annotated[str, means("Its name in the configuration")]
+    scan_interval: Annotated[
+        float,
+        means(
+            "How often sensors are looked for; 0 is never", "s", measures="duration", low=0, high=86400, writable=True
+        ),
+    ]
+    interval: Annotated[
+        float,
+        means(
+            "How often sensors are read that have no interval of their own",
+            "s",
+            measures="duration",
+            low=0.1,
+            high=3600,
+            writable=True,
+        ),
+    ]
+    do_scan: Annotated[bool, means("Always false; setting it looks for sensors", writable=True)] = False
+    do_reset: Annotated[
+        bool, means("Always false; setting it takes the power of the bus away for a moment", writable=True)
+    ] = False
 
 
 class OneWireBus(Device):
@@ -287,6 +323,7 @@ class OneWireBus(Device):
 
     kind = "owbus"
     shows = OneWireBusState
+    fields = "circuit bus scan_interval interval do_scan do_reset"
 
     state: OneWireBusState
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
-from evok_twisted.definitions import CoilSwitch, DataPoints, RawRegisters, UnitRegisters, Watchdog
+from evok_twisted.definitions import CoilSwitch, DataPoints, NvSave, OneWirePower, RawRegisters, UnitRegisters, Watchdog
 from evok_twisted.model.codec import decode, words_of
 from evok_twisted.model.device import BoardDevice, Device, Plan, State, numbered
+from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Bit, Parameter, Whole
 from evok_twisted.model.registers import COIL, INPUT, Registers, Write, WriteCoil, WriteRegister
 
@@ -20,10 +21,20 @@ NEVER = 2147483647
 class WatchdogState(State, frozen=True):
     """``timeout`` is in ms."""
 
-    value: int | None = None
-    timeout: int | None = None
-    was_wd_reset: int | None = None
-    nv_save: int | None = None
+    value: Annotated[
+        int | None,
+        means(
+            "1 lets the board reset itself when nobody talks to it; 3 that it has done so", low=0, high=3, writable=True
+        ),
+    ] = None
+    timeout: Annotated[
+        int | None,
+        means("After how long without a word it does", "ms", measures="duration", low=0, high=65535, writable=True),
+    ] = None
+    was_wd_reset: Annotated[int | None, means("1 when it has reset the board", low=0, high=1)] = None
+    nv_save: Annotated[
+        int | None, means("1 when the outputs of now are to be those of a start", low=0, high=1, writable=True)
+    ] = None
 
 
 class BoardWatchdog(BoardDevice):
@@ -31,6 +42,8 @@ class BoardWatchdog(BoardDevice):
 
     kind = "wd"
     shows = WatchdogState
+    features = (Watchdog,)
+    fields = "circuit value timeout was_wd_reset nv_save glob_dev_id"
 
     def __init__(self, name: str, number: int, feature: Watchdog, n: int) -> None:
         self._value = feature.val_reg + n
@@ -73,7 +86,9 @@ class BoardWatchdog(BoardDevice):
 class ValueState(State, frozen=True):
     """A value and nothing else."""
 
-    value: int | None = None
+    value: Annotated[
+        int | None, means("What it is set to, or the register holds", low=0, high=65535, writable=True)
+    ] = None
 
 
 class RawRegister(BoardDevice):
@@ -81,6 +96,8 @@ class RawRegister(BoardDevice):
 
     kind = "register"
     shows = ValueState
+    features = (RawRegisters,)
+    fields = "circuit value glob_dev_id"
 
     def __init__(self, name: str, number: int, feature: RawRegisters, n: int) -> None:
         is_input = feature.reg_type == "input"
@@ -105,10 +122,12 @@ class RawRegister(BoardDevice):
 class DataPointState(State, frozen=True):
     """``valid`` is there where the board has a mask that tells."""
 
-    value: float | None = None
-    name: str | None = None
-    valid: bool | UnsetType | None = UNSET
-    unit: str | None = None
+    value: Annotated[float | None, means("What the board measures, in unit; null where it has no number for it")] = None
+    name: Annotated[str | None, means("What is measured, as the definition of the board calls it")] = None
+    valid: Annotated[
+        bool | UnsetType | None, means("Whether the board says that the value is one; there where it can")
+    ] = UNSET
+    unit: Annotated[str | None, means("Of value")] = None
 
 
 class DataPoint(BoardDevice):
@@ -116,6 +135,11 @@ class DataPoint(BoardDevice):
 
     kind = "data_point"
     shows = DataPointState
+    features = (
+        DataPoints,
+        UnitRegisters,
+    )
+    fields = "circuit value glob_dev_id name valid unit"
 
     def __init__(self, name: str, number: int, feature: DataPoints, n: int) -> None:
         address = feature.value_reg + n
@@ -176,6 +200,8 @@ class OneWireBusPower(CoilDevice):
 
     kind = "owpower"
     shows = ValueState
+    features = (OneWirePower,)
+    fields = "circuit value glob_dev_id"
 
 
 class NonVolatileSave(CoilDevice):
@@ -183,6 +209,8 @@ class NonVolatileSave(CoilDevice):
 
     kind = "nv_save"
     shows = ValueState
+    features = (NvSave,)
+    fields = "circuit value glob_dev_id"
 
 
 class ModbusSlaveState(State, frozen=True):
@@ -191,14 +219,18 @@ class ModbusSlaveState(State, frozen=True):
     ``errors`` counts answers that said no or could not be understood, ``timeouts`` those that did not come.
     """
 
-    last_comm: float
-    slave_id: int
-    modbus_type: str
-    modbus_spec: str
-    scan_interval: float
-    online: bool = False
-    errors: int = 0
-    timeouts: int = 0
+    last_comm: Annotated[
+        float, means("How long ago it last answered; 2147483647 before it ever did", "s", measures="duration", low=0)
+    ]
+    slave_id: Annotated[int, means("The Modbus unit id", low=0, high=255)]
+    modbus_type: Annotated[str, means("TCP or RTU")]
+    modbus_spec: Annotated[str, means("The host, or the serial device, that it is reached by")]
+    scan_interval: Annotated[
+        float, means("How often it is read; 0 where it is not scanned", "s", measures="duration", low=0)
+    ]
+    online: Annotated[bool, means("Whether it answers")] = False
+    errors: Annotated[int, means("Answers that said no, or could not be understood", low=0)] = 0
+    timeouts: Annotated[int, means("Answers that did not come", low=0)] = 0
 
 
 class ModbusSlave(Device):
@@ -209,6 +241,8 @@ class ModbusSlave(Device):
 
     kind = "modbus_slave"
     shows = ModbusSlaveState
+    fields = "circuit glob_dev_id last_comm slave_id modbus_type online errors timeouts"
+    v3_fields = "circuit last_comm slave_id modbus_type modbus_spec scan_interval online errors timeouts"
 
     def __init__(
         self,
@@ -238,10 +272,10 @@ class ModbusSlave(Device):
 class DeviceInfoState(State, frozen=True):
     """What is printed on the box; ``sn`` is the serial number."""
 
-    family: str
-    model: str
-    sn: int
-    board_count: int
+    family: Annotated[str, means("Such as Neuron, Patron or Extension")]
+    model: Annotated[str, means("What is printed on the box")]
+    sn: Annotated[int, means("The serial number", low=0)]
+    board_count: Annotated[int, means("Boards inside", low=0)]
 
 
 class DeviceInfo(Device):
@@ -249,6 +283,7 @@ class DeviceInfo(Device):
 
     kind = "device_info"
     shows = DeviceInfoState
+    fields = "family model sn board_count circuit"
 
     def __init__(self, group: str, state: DeviceInfoState) -> None:
         super().__init__(state.model or group, group, None, state)

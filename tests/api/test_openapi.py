@@ -14,9 +14,9 @@ from web import Client
 
 from evok_twisted.api.http import JsonResource
 from evok_twisted.api.site import resources
-from evok_twisted.core.dialects import FIELDS, fragment, state_object
+from evok_twisted.core.dialects import fragment, state_object
 from evok_twisted.model.aliases import AliasTable, Target
-from evok_twisted.model.kinds import DIALECTS, KINDS
+from evok_twisted.model.kinds import DEVICES, DIALECTS, KINDS
 from evok_twisted.model.system import DeviceInfo, DeviceInfoState
 
 MODELS = sorted(file.stem for file in DEFINITIONS.glob("*.yaml"))
@@ -78,7 +78,7 @@ def test_what_no_board_has_is_as_described_too(document, dialect):
 
 def test_every_class_of_devices_is_described(document):
     shown = document["components"]["schemas"]["State"]["discriminator"]["mapping"]
-    assert shown.keys() == {KINDS[device.kind].dev(dialect) for device in FIELDS for dialect in DIALECTS}
+    assert shown.keys() == {KINDS[device.kind].dev(dialect) for device in DEVICES for dialect in DIALECTS}
     assert [one["$ref"] for one in document["components"]["schemas"]["State"]["oneOf"]] == list(shown.values())
 
 
