@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.internet import StreamServerEndpointService
+from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from evok_twisted.logs import Logger
 from evok_twisted.problems import Problems
@@ -80,22 +81,15 @@ def certified(endpoint: IStreamServerEndpoint) -> list[str]:
     return found
 
 
-class Port(Service):
+class Port(StreamServerEndpointService):
     """Listens while it runs.
 
     :param what: how to tell, with ``{where}``, what is to be found at a port.
     """
 
-    _log = Logger()
-
     def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str) -> None:
-        self._endpoint = endpoint
-        self._factory = factory
-        self._what = what
-        self._port: IListeningPort | None = None
-        self._listen: Deferred[None] | None = None
-        self._starting = False
-        self._why = ""
+        self._telling = _Telling(endpoint, what)
+        super().__init__(self._telling, factory)
 
     def privilegedStartService(self) -> None:
         """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
@@ -103,33 +97,32 @@ class Port(Service):
         :raises SystemExit: the port cannot be had; a service that nobody can reach would only seem to run.
         """
         super().privilegedStartService()
-        self._starting = True
-        self._listen = self._endpoint.listen(self._factory).addCallbacks(self._listening, self._failed)
-        self._starting = False
-        if self._why:
+        if self._telling.failed:
             raise SystemExit(1)
 
-    def _failed(self, failure: Failure) -> None:
-        self._why = failure.getErrorMessage()
-        if self._starting:
-            self._log.critical("{why}", why=self._why)
-        elif self.running:
-            self._log.critical("{what} cannot be listened on: {why}", what=self._what.format(where="?"), why=self._why)
 
-    def _listening(self, port: IListeningPort) -> None:
-        self._port = port
+@implementer(IStreamServerEndpoint)
+class _Telling:
+    """An endpoint that tells how listening came out, whenever that is known."""
+
+    _log = Logger()
+
+    def __init__(self, endpoint: IStreamServerEndpoint, what: str) -> None:
+        self._endpoint = endpoint
+        self._what = what
+        self.failed = False
+
+    def listen(self, factory: IProtocolFactory) -> Any:
+        return self._endpoint.listen(factory).addCallbacks(self._listening, self._failed)
+
+    def _listening(self, port: IListeningPort) -> IListeningPort:
         host: Any = port.getHost()
         where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
         self._log.info("listening: {what}", what=self._what.format(where=where))
+        return port
 
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        if self._listen is not None:
-            self._listen.cancel()  # some take their time
-        port, self._port = self._port, None
-        return Deferred.fromCoroutine(_close(port))
-
-
-async def _close(port: IListeningPort | None) -> None:
-    if port is not None:
-        await maybeDeferred(port.stopListening)
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):  # at the stop, of an endpoint that takes its time
+            self.failed = True
+            what = self._what.format(where="?")
+            self._log.critical("{what} cannot be listened on: {why}", what=what, why=failure.getErrorMessage())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 from twisted.web.server import Request
 
 from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
+from evok_twisted.api.messages import BulkAnswer, encode
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, Conflict, EvokError, UnknownCircuit, UnknownDevice
@@ -123,18 +125,16 @@ class Bulk(Front):
             error.args = (f"{places[error.index]}: {error}",)
             raise
         shown = [
-            desk.fragment(device) if outcome is None else failure_of(outcome)
+            Raw(desk.fragment(device) if outcome is None else failure_of(outcome))
             for (device, _), outcome in zip(sets, outcomes, strict=True)
         ]
-        first = len(asked.individual_assignments)
-        lists = []
-        for count in groups:
-            lists.append(b"[%b]" % b",".join(shown[first : first + count]))
-            first += count
-        body = b'{"individual_assignments":[%b],"group_assignments":[%b],"group_queries":[%b]}' % (
-            b",".join(shown[: len(asked.individual_assignments)]),
-            b",".join(lists),
-            b",".join(map(desk.listing, queries)),
+        each = iter(shown)
+        body = encode(
+            BulkAnswer(
+                list(islice(each, len(asked.individual_assignments))),
+                [list(islice(each, count)) for count in groups],
+                [Raw(desk.listing(devices)) for devices in queries],
+            )
         )
         return json(request, body, MULTI_STATUS if any(outcomes) else 200)
 

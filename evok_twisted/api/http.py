@@ -7,19 +7,17 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, NamedTuple
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from evok_twisted.api.messages import Failed, encode
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.identity import ANONYMOUS, Identity
 from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
-
-_encode = msgspec.json.encode
 
 
 def json(request: Request, body: bytes, status: int = 200) -> bytes:
@@ -45,12 +43,12 @@ def our_version() -> str:
 
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
-    return _encode({"success": False, "errors": {error.name: error.told}, "sent": error.sent})
+    return encode(Failed(errors={error.name: error.told}, sent=error.sent))
 
 
 def failure(name: str, message: str) -> bytes:
     """The JSON of an error, by its name."""
-    return _encode({"success": False, "errors": {name: message}})
+    return encode(Failed(errors={name: message}))
 
 
 def refused(request: Request, error: EvokError) -> bytes:

@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import Raw
 from twisted.web.server import Request
 
 from evok_twisted.api.http import Front, Operation, json, path_of, schema_of
+from evok_twisted.api.messages import Done, encode
 from evok_twisted.core.desk import Desk
 from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
 from evok_twisted.model.device import Device
-
-_encode = msgspec.json.encode
 
 #: In place of a circuit: every one of the kind.
 EVERY = "all"
@@ -78,18 +78,18 @@ class Rest(Front):
             devices = desk.select((name,))
             if len(path) == 2:
                 return json(request, desk.listing(devices))
-            return json(request, _encode(_properties(devices, desk, path[2])))
+            return json(request, encode(_properties(devices, desk, path[2])))
         device = desk.find(name, circuit)
         if len(path) == 2:
             return json(request, desk.fragment(device))
-        return json(request, _encode({path[2]: _property(device, desk, path[2])}))
+        return json(request, encode({path[2]: _property(device, desk, path[2])}))
 
     async def answer(self, request: Request, desk: Desk) -> bytes:
         name, circuit = path_of(request)
         desk.find(name, circuit)  # that it is not there is told before what is wrong with the body
         given = _parameters(self.body(request), request.getHeader(b"content-type") or b"")
         device = await desk.set(name, circuit, given)
-        return json(request, b'{"success":true,"result":%b}' % desk.fragment(device))
+        return json(request, encode(Done(result=Raw(desk.fragment(device)))))
 
 
 def _property(device: Device, desk: Desk, name: str) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, Raw
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
 from evok_twisted.api.http import Front, Operation, json, schema_of
+from evok_twisted.api.messages import RpcAnswer, RpcError, encode
 from evok_twisted.api.session import is_id
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
@@ -24,8 +26,6 @@ PARSE_ERROR = -32700
 
 #: Calls that a batch may have.
 LARGEST_BATCH = 1000
-
-_encode = msgspec.json.encode
 
 
 class Method(NamedTuple):
@@ -128,7 +128,7 @@ class Rpc(Front):
             calls = [Deferred.fromCoroutine(self._call(call, desk)) async for call in sliced(message, desk.clock)]
             done: Any = await DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
             answers = [answer for _, answer in done if answer is not None]
-            answer = b"[%b]" % b",".join(answers) if answers else None
+            answer = encode([Raw(answer) for answer in answers]) if answers else None
         else:
             answer = _error(None, BadRequest.rpc, f"a batch has 1 to {LARGEST_BATCH} calls, got {len(message)}")
         if answer is None:
@@ -146,10 +146,7 @@ class Rpc(Front):
         except BadRequest as error:
             return _error(given, error.rpc, str(error))  # told even without an id: it may be that which is wrong
         try:
-            answer = b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (
-                _encode(await _do(name, parameters, desk)),
-                _encode(given),
-            )
+            answer = encode(RpcAnswer(result=await _do(name, parameters, desk), id=given))
         except EvokError as error:
             answer = _error(given, error.rpc, error.told, {"code": error.code, "sent": error.sent})
         except Exception:
@@ -227,8 +224,5 @@ def _bound(name: str, names: tuple[str, ...], given: list[Any] | dict[str, Any],
     return dict(bound)
 
 
-def _error(given: object, code: int, message: str, data: Mapping[str, Any] | None = None) -> bytes:
-    error: dict[str, Any] = {"code": code, "message": message}
-    if data is not None:
-        error["data"] = data
-    return _encode({"jsonrpc": "2.0", "error": error, "id": given})
+def _error(given: object, code: int, message: str, data: dict[str, Any] | None = None) -> bytes:
+    return encode(RpcAnswer(error=RpcError(code, message, UNSET if data is None else data), id=given))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 from twisted.python.failure import Failure
 
+from evok_twisted.api.messages import Id, encode, refused, succeeded
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
@@ -18,15 +19,11 @@ from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
 from evok_twisted.model.parameters import shown
 
-_encode = msgspec.json.encode
-
 #: The id at the begin of an object that is otherwise no JSON.
 _LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\\x00-\x1f\x80-\xff]{0,100}"|-?(?:0|[1-9][0-9]{0,14}))\s*[,}]')
 
 #: What a ``set`` message has beside parameters.
 _ENVELOPE = ("cmd", "dev", "circuit", "id", "value")
-
-Id = str | int | float
 
 
 class Session:
@@ -88,7 +85,7 @@ class Session:
             self._went_wrong(Failure(), message)
 
     def _succeed(self, given: Id, result: bytes) -> None:
-        self._send(b'{"id":%b,"success":true,"result":%b}' % (_encode(given), result))
+        self._send(succeeded(given, result))
 
     def _fail(self, given: Id | None, error: EvokError, message: Mapping[str, Any]) -> None:
         self._log.debug("{peer}: {error!r}", peer=self._peer, error=error)
@@ -96,8 +93,7 @@ class Session:
             what = " ".join(str(message.get(key))[:60] for key in ("dev", "circuit"))
             self._told.warn("{peer}: set of {what} was refused: {why}", peer=self._peer, what=what, why=error.told)
         if given is not None:
-            told = {"code": error.code, "message": error.told, "sent": error.sent}
-            self._send(b'{"id":%b,"success":false,"error":%b}' % (_encode(given), _encode(told)))
+            self._send(refused(given, error))
 
     def _went_wrong(self, failure: Failure, message: Mapping[str, Any]) -> None:
         self._log.failure("{peer}: {message}", failure, peer=self._peer, message=shown(message))
@@ -117,7 +113,7 @@ class Session:
         self._filter, unknown = self._desk.wanted(message["devices"])
         self._listen(self._filter)
         if "id" in message:
-            self._succeed(message["id"], _encode({"devices": message["devices"], "unknown": unknown}))
+            self._succeed(message["id"], encode({"devices": message["devices"], "unknown": unknown}))
 
     def _full(self, message: Mapping[str, Any]) -> None:
         device = self._desk.find(*_target(message))
@@ -127,11 +123,11 @@ class Session:
             self._send(self._desk.listing((device,)))
 
     def _tell_health(self, message: Mapping[str, Any]) -> None:
-        report = _encode(self._desk.health())
+        report = self._desk.health()
         if "id" in message:
-            self._succeed(message["id"], report)
+            self._succeed(message["id"], encode(report))
         else:
-            self._send(b"[%b]" % report)
+            self._send(encode([report]))
 
     def _set(self, message: Mapping[str, Any]) -> None:
         done = self._desk.set(*_target(message), _parameters(message))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource, Resource
@@ -15,6 +14,7 @@ from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
 from evok_twisted.api.limits import Doorkeeper
+from evok_twisted.api.messages import encode
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
@@ -41,7 +41,7 @@ class Root(JsonResource):
 
     def get(self, request: Request) -> bytes:
         about = {"service": "evok-twisted", "version": our_version(), "paths": self._paths}
-        return json(request, msgspec.json.encode(about))
+        return json(request, encode(about))
 
 
 class HealthResource(JsonResource):
@@ -64,7 +64,7 @@ class HealthResource(JsonResource):
 
     def get(self, request: Request) -> bytes:
         report = self._desk.health()
-        return json(request, msgspec.json.encode(report), 200 if report.healthy else 503)
+        return json(request, encode(report), 200 if report.healthy else 503)
 
 
 def resources(desks: Desks) -> dict[bytes, IResource]:
