@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,30 +18,24 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import webhook
+from evok_twisted.api import site, webhook, websocket
+from evok_twisted.api.front import Context, Front
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
-from evok_twisted.api.site import ApiSite, Root, resources
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
-from evok_twisted.core.desk import Desks
-from evok_twisted.core.filters import EVERYTHING
-from evok_twisted.core.identity import Identity
+from evok_twisted.check import check
 from evok_twisted.definitions import Definitions, shipped_definitions
-from evok_twisted.errors import EvokError
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
 from evok_twisted.ports import Port, certified, described
-from evok_twisted.problems import Problem, Problems
+from evok_twisted.problems import Problems
+from evok_twisted.signals import take_signals
 from evok_twisted.simulator import demo
 from evok_twisted.systemd import Systemd
 from evok_twisted.unit import Unit
 
 DEFAULT_CONFIG = "/etc/evok"
-
-#: Exit status of ``--check`` where there are errors.
-CHECK_FAILED = 1
 
 _log = Logger()
 
@@ -84,6 +77,10 @@ class Options(BaseOptions):
             raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
 
 
+#: The ways for clients to reach the service.
+FRONTS: tuple[Front, ...] = (site.make, websocket.make, webhook.make)
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
     """Everything that ``twistd evok`` runs.
 
@@ -94,54 +91,51 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         _keep_time(reactor)
     problems = Problems()
-    simulation: IService | None = None
-    config: cfg.Config | None
+    config, simulation = _configured(options, reactor, problems)
+    unit = Unit(config, reactor, problems)
+    desks = unit.core.desks(options["dialect"] or config.apis.dialect)
+    context = Context(config.apis, desks, reactor, problems, {})
+    fronts = [make(context) for make in FRONTS]
+    endpoints = list(_endpoints(config.apis, options, reactor, problems))
+    if options["check"]:
+        check(unit, problems)
+    if problems.fatal:
+        print(*problems.found, sep="\n", file=sys.stderr)
+        raise SystemExit(cfg.BAD_CONFIG)
+    _tell(config, options, problems)
+    unit.aliases.load()
+    watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
+    service = EvokService()
+    for child in (simulation, unit, *_ports(context, endpoints), *fronts, watchdog, Ending(unit.drain)):
+        if child is not None:
+            child.setServiceParent(service)
+    reactor.callWhenRunning(take_signals, reactor)
+    return service
+
+
+def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg.Config, IService | None]:
+    """What is to run, and, for ``--demo``, what simulates it."""
     if options["demo"]:
         _log.info("demo: a simulated Neuron L533 with one main board and two extensions; Ctrl-C ends it")
-        config, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
-    else:
-        config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
-        if config is None and not Path(options["config"]).exists():
-            print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
-    unit = Unit(config or cfg.Config(), reactor, problems)
-    apis = unit.config.apis
-    desks = unit.core.desks(options["dialect"] or apis.dialect)
-    endpoints = list(_endpoints(apis, options, reactor, problems))
-    webhooks = _webhooks(apis, desks, reactor, problems)
-    if options["check"]:
-        _check(unit, problems)
-    if problems.fatal:
-        _print(problems.found)
-        raise SystemExit(cfg.BAD_CONFIG)
-    if unit.config.logging.file:
-        _log_to(Path(unit.config.logging.file), problems)
+        return demo.make(Definitions(shipped_definitions(), problems), reactor)
+    config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
+    if config is None and not Path(options["config"]).exists():
+        print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
+    return config or cfg.Config(), None
+
+
+def _tell(config: cfg.Config, options: Options, problems: Problems) -> None:
+    """Begin the log, where it is to go."""
+    if config.logging.file:
+        _log_to(Path(config.logging.file), problems)
     _log.info(
         "evok-twisted {version}, with {configuration}",
         version=our_version(),
         configuration="a simulated unit" if options["demo"] else cfg.find(Path(options["config"])),
     )
-    set_level(unit.config.logging.level)
+    set_level(config.logging.level)
     for problem in problems.found:
         (_log.error if problem.level == "error" else _log.warn)("{problem}", problem=problem)
-    unit.aliases.load()
-    clients = _clients(apis, desks, reactor) if apis.websocket.enabled else None
-    service = EvokService()
-    if simulation is not None:
-        simulation.setServiceParent(service)
-    unit.setServiceParent(service)
-    hosts = [socket.gethostname(), *(name for _, endpoint in endpoints for name in certified(endpoint))]
-    site = _site(apis, desks, clients, hosts, reactor)
-    for scheme, endpoint in endpoints:
-        url = f"{scheme}://{{where}}/ws" if clients is not None else f"{scheme.replace('ws', 'http')}://{{where}}/"
-        Port(endpoint, site, url).setServiceParent(service)
-    if webhooks is not None:
-        webhooks.setServiceParent(service)
-    Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor).setServiceParent(service)
-    if clients is not None:
-        Ending(clients.stop).setServiceParent(service)
-    Ending(unit.drain).setServiceParent(service)
-    reactor.callWhenRunning(_take_signals, reactor)
-    return service
 
 
 #: Bytes of the log file until it is put aside, and how many such are kept.
@@ -176,29 +170,16 @@ def _endpoints(
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
 
 
-def _clients(apis: cfg.Apis, desks: Desks, reactor: Any) -> ConnectionFactory:
-    return ConnectionFactory(
-        desks,
-        reactor,
-        all_filtered=apis.websocket.all_filtered,
-        max_clients=apis.websocket.max_clients,
-        max_message_size=apis.websocket.max_message_size,
-        max_message_rate=apis.websocket.max_message_rate,
-    )
-
-
-def _site(
-    apis: cfg.Apis, desks: Desks, clients: ConnectionFactory | None, hosts: Sequence[str], reactor: Any
-) -> ApiSite:
-    children = resources(desks)
-    if clients is not None:
-        children[b"ws"] = UpgradeResource(clients)
-    origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, *hosts))
+def _ports(context: Context, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> Iterator[Port]:
+    """What listens at each endpoint, for all fronts."""
+    apis, endpoints = context.apis, list(endpoints)
+    names = (name for _, endpoint in endpoints for name in certified(endpoint))
+    origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, socket.gethostname(), *names))
     if origins.everybody:
         _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
-    return ApiSite(
-        Root(children),
-        reactor,
+    served = site.ApiSite(
+        site.Root(context.tree),
+        context.reactor,
         origins,
         access_log=apis.access_log,
         max_body=apis.max_body_size,
@@ -206,20 +187,10 @@ def _site(
         idle=apis.idle_timeout,
         door=Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address),
     )
-
-
-def _webhooks(apis: cfg.Apis, desks: Desks, reactor: Any, problems: Problems) -> IService | None:
-    if not apis.webhook.enabled:
-        return None
-    desk, key = desks(Identity("webhook", "webhook"), None), "apis.webhook.device_mask"
-    try:
-        wanted, unknown = desk.wanted(apis.webhook.device_mask or EVERYTHING)
-    except EvokError as error:
-        problems.error(problems.file_of(key), key, str(error), fatal=False)
-        return None
-    if unknown:
-        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
-    return webhook.make(apis.webhook, desk, wanted, reactor)
+    for scheme, endpoint in endpoints:
+        page = f"{scheme.replace('ws', 'http')}://{{where}}/"
+        url = f"{scheme}://{{where}}/ws" if websocket.PATH in context.tree else page
+        yield Port(endpoint, served, url)
 
 
 class EvokService(MultiService):
@@ -256,55 +227,3 @@ def _keep_time(reactor: Any) -> None:
     every scan, timeout and pulse would stand still until it has caught up; ahead, and all of them would end at once.
     """
     reactor.seconds = time.monotonic
-
-
-#: Signals that ask for the end of the service, and such as say that something is wrong with it.
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-_ABORTS = (signal.SIGABRT, signal.SIGXCPU)
-#: Signals that would kill it, and say nothing that it understands.
-_PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-
-
-def _take_signals(reactor: Any) -> None:
-    """Make signals an orderly end, in which outputs in the middle of a pulse are put back, or no end at all.
-
-    Asked to end, the exit status is 0; with Twisted's own handlers the process, when everything is stopped, kills
-    itself once more by the signal, and whoever started it sees a crash. Of an abort that is what is to be seen.
-    """
-
-    def stop(number: int, _frame: object) -> None:
-        reactor.callFromThread(_log.info, "stopping, on {name}", name=signal.Signals(number).name)
-        if number in _ABORTS:
-            reactor._exitSignal = number
-        reactor.callFromThread(reactor.stop)
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-
-    def pass_over(number: int, _frame: object) -> None:
-        message = "{name} is passed over; to have a new configuration taken, restart the service"
-        reactor.callFromThread(_log.info, message, name=signal.Signals(number).name)
-
-    for number in (*_ENDS, *_ABORTS):
-        signal.signal(number, stop)
-    for number in _PASSED_OVER:
-        if signal.getsignal(number) is signal.SIG_DFL:  # twistd's log file is rotated on one of them
-            signal.signal(number, pass_over)
-
-
-def _print(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        print(problem, file=sys.stderr)
-
-
-def _check(unit: Unit, problems: Problems) -> NoReturn:
-    """Print what would run, and everything that is wrong."""
-    for line in unit.summary():
-        print(line)
-    for problem in problems.found:
-        costs = "" if problem.level == "warning" else "; the rest would run"
-        print(problem, "; the service would not start" if problem.fatal else costs, sep="", file=sys.stderr)
-    if problems.errors:
-        count = len(problems.errors)
-        print(f"{count} error{'' if count == 1 else 's'}", file=sys.stderr)
-        raise SystemExit(CHECK_FAILED)
-    print("no errors")
-    raise SystemExit(0)

@@ -23,9 +23,10 @@ LAYERS = [
     ["config"],
     ["model"],
     ["core"],
-    ["bus", "api", "simulator", "ports", "options", "systemd"],
+    ["bus", "api", "simulator", "ports", "options", "systemd", "signals"],
     ["segments"],
     ["unit"],
+    ["check"],
     ["tap"],
     ["plugin"],
 ]

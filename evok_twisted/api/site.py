@@ -12,6 +12,7 @@ from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
+from evok_twisted.api.front import Context
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
 from evok_twisted.api.limits import Doorkeeper
 from evok_twisted.api.messages import encode
@@ -65,6 +66,11 @@ class HealthResource(JsonResource):
     def get(self, request: Request) -> bytes:
         report = self._desk.health()
         return json(request, encode(report), 200 if report.healthy else 503)
+
+
+def make(context: Context) -> None:
+    """The front of HTTP."""
+    context.tree.update(resources(context.desks))
 
 
 def resources(desks: Desks) -> dict[bytes, IResource]:

@@ -28,11 +28,13 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from evok_twisted.api.client import Latest
+from evok_twisted.api.front import Context
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
-from evok_twisted.config import WebhookApi
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
-from evok_twisted.core.filters import Filter
+from evok_twisted.core.filters import EVERYTHING, Filter
+from evok_twisted.core.identity import Identity
+from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
@@ -222,14 +224,24 @@ def agent(reactor: Any) -> IAgent:
     return made
 
 
-def make(apis: WebhookApi, desk: Desk, wanted: Filter, reactor: Any) -> Webhooks:
+def make(context: Context) -> Webhooks | None:
     """The webhooks of a configuration."""
-    send = sender(agent(reactor))
-    hooks = [
-        Webhook(url, desk, wanted, reactor, send, complex_events=apis.complex_events)
-        for url in dict.fromkeys(apis.address)
-    ]
-    return Webhooks(hooks)
+    settings, problems = context.apis.webhook, context.problems
+    if not settings.enabled:
+        return None
+    desk, key = context.desks(Identity("webhook", "webhook"), None), "apis.webhook.device_mask"
+    try:
+        wanted, unknown = desk.wanted(settings.device_mask or EVERYTHING)
+    except EvokError as error:
+        problems.error(problems.file_of(key), key, str(error), fatal=False)
+        return None
+    if unknown:
+        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
+    send = sender(agent(context.reactor))
+    return Webhooks(
+        Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events)
+        for url in dict.fromkeys(settings.address)
+    )
 
 
 def _reason(failure: Failure) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
@@ -16,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from evok_twisted.api.client import Client
+from evok_twisted.api.front import Context
 from evok_twisted.api.http import options
 from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Guest
@@ -31,6 +34,8 @@ from evok_twisted.model.kinds import DIALECTS, Dialect
 GOODBYE = 0.5
 #: Seconds that a client has to answer any other close, before it is dropped.
 CLOSE_PATIENCE = 5
+#: Where it is.
+PATH = b"ws"
 #: Close codes of RFC 6455.
 GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 
@@ -307,3 +312,31 @@ class UpgradeResource(Resource):
         lines = [b"%b: %b" % (name, b",".join(values)) for name, values in headers.getAllRawHeaders()]
         connection.dataReceived(b"\r\n".join([b"%b %b HTTP/1.1" % (request.method, request.uri), *lines, b"", b""]))
         return NOT_DONE_YET
+
+
+class _Goodbye(Service):
+    """Tells clients at its end that the service goes away."""
+
+    def __init__(self, clients: ConnectionFactory) -> None:
+        self._clients = clients
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._clients.stop())
+
+
+def make(context: Context) -> IService | None:
+    """The front of the WebSocket, under the path ``PATH``."""
+    settings = context.apis.websocket
+    if not settings.enabled:
+        return None
+    clients = ConnectionFactory(
+        context.desks,
+        context.reactor,
+        all_filtered=settings.all_filtered,
+        max_clients=settings.max_clients,
+        max_message_size=settings.max_message_size,
+        max_message_rate=settings.max_message_rate,
+    )
+    context.tree[PATH] = UpgradeResource(clients)
+    return _Goodbye(clients)

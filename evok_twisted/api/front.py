@@ -1,0 +1,32 @@
+"""What a front is: one way for clients to reach the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from twisted.application.service import IService
+from twisted.web.resource import IResource
+
+from evok_twisted.config import Apis
+from evok_twisted.core.desk import Desks
+from evok_twisted.problems import Problems
+
+
+class Context(NamedTuple):
+    """What fronts are made from.
+
+    :ivar apis: their settings.
+    :ivar desks: what they know of the rest of the service.
+    :ivar tree: what is served under each path of the ports that all share; fronts add to it.
+    """
+
+    apis: Apis
+    desks: Desks
+    reactor: Any
+    problems: Problems
+    tree: dict[bytes, IResource]
+
+
+#: Makes a front: puts what it serves into the tree, and returns the service that is to run for it, if any.
+Front = Callable[[Context], IService | None]
