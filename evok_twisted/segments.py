@@ -14,7 +14,7 @@ import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
-from evok_twisted import config as cfg
+from evok_twisted import busconfig
 from evok_twisted.bus.base import ModbusBus
 from evok_twisted.bus.owserver import OwServer
 from evok_twisted.bus.rtu import RtuBus
@@ -44,7 +44,7 @@ EXTENSIONS = ("xS", "xM", "xL", "xG")
 #: Seconds between two looks at a board that is not scanned.
 UNSCANNED = 0.1
 
-_Settings = TypeVar("_Settings", bound=cfg.BusSettings)
+_Settings = TypeVar("_Settings", bound=busconfig.BusSettings)
 
 
 class Surroundings(NamedTuple):
@@ -61,7 +61,7 @@ class Surroundings(NamedTuple):
 class Segment(Protocol):
     """A bus with all that is on it."""
 
-    config: cfg.Bus
+    config: busconfig.Bus
 
     def attach(self) -> None:
         """Make it known: its devices, who writes to them, its health."""
@@ -78,10 +78,10 @@ class Segment(Protocol):
     def detach(self) -> None:
         """Let it be known no more."""
 
-    def can_become(self, config: cfg.Bus) -> bool:
+    def can_become(self, config: busconfig.Bus) -> bool:
         """Whether ``become`` does, or it has to make room for another."""
 
-    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+    async def become(self, config: busconfig.Bus, problems: Problems) -> None:
         """Be what ``config`` says; what does not differ in it goes on and misses nothing.
 
         :param problems: what is wrong with it is noted here.
@@ -98,7 +98,7 @@ class Segment(Protocol):
 class MountedBoard:
     """A board on its bus: its slave, what scans it and what writes to it, its devices."""
 
-    def __init__(self, config: cfg.Board, segment: ModbusSegment[Any], around: Surroundings) -> None:
+    def __init__(self, config: busconfig.Board, segment: ModbusSegment[Any], around: Surroundings) -> None:
         self.config = config
         self._core = around.core
         bus, settings, clock = segment.bus, config.settings, around.reactor
@@ -161,7 +161,7 @@ class ModbusSegment(Service, Generic[_Settings]):
     kind: ClassVar[str]
     modbus_type: ClassVar[str]
 
-    def __init__(self, config: cfg.Bus, settings: _Settings, around: Surroundings) -> None:
+    def __init__(self, config: busconfig.Bus, settings: _Settings, around: Surroundings) -> None:
         self.config = config
         self.settings = settings
         self._around = around
@@ -216,10 +216,10 @@ class ModbusSegment(Service, Generic[_Settings]):
         _forget(self._around.core, self._info)
         self._around.core.health.remove(self.bus)
 
-    def can_become(self, config: cfg.Bus) -> bool:
+    def can_become(self, config: busconfig.Bus) -> bool:
         return _without_boards(config.settings) == _without_boards(self.config.settings)
 
-    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+    async def become(self, config: busconfig.Bus, problems: Problems) -> None:
         self._around = self._around._replace(problems=problems)
         wanted = {board.name: board for board in config.boards}
         for name, mounted in tuple(self.boards.items()):
@@ -246,7 +246,7 @@ class ModbusSegment(Service, Generic[_Settings]):
         return any(board.scanner.stuck for board in self.boards.values())
 
 
-class TcpSegment(ModbusSegment[cfg.ModbusTcpSettings]):
+class TcpSegment(ModbusSegment[busconfig.ModbusTcpSettings]):
     """``type: MODBUSTCP``."""
 
     kind = "MODBUSTCP"
@@ -274,7 +274,7 @@ class TcpSegment(ModbusSegment[cfg.ModbusTcpSettings]):
         yield from super().describe()
 
 
-class RtuSegment(ModbusSegment[cfg.ModbusRtuSettings]):
+class RtuSegment(ModbusSegment[busconfig.ModbusRtuSettings]):
     """``type: MODBUSRTU``."""
 
     kind = "MODBUSRTU"
@@ -326,7 +326,7 @@ class OneWireSegment(Service):
 
     kind: ClassVar[str] = "OWBUS"
 
-    def __init__(self, config: cfg.Bus, settings: cfg.OneWireSettings, around: Surroundings) -> None:
+    def __init__(self, config: busconfig.Bus, settings: busconfig.OneWireSettings, around: Surroundings) -> None:
         self.config = config
         self.settings = settings
         self._around = around
@@ -340,7 +340,7 @@ class OneWireSegment(Service):
         info = [] if settings.device_info is None else [_device_info(name, settings.device_info)]
         self._devices = [*info, device, *(one for one, _ in known)]
 
-    def _known_sensors(self, sensors: Mapping[str, cfg.SensorSettings]) -> Iterator[tuple[Sensor, float | None]]:
+    def _known_sensors(self, sensors: Mapping[str, busconfig.SensorSettings]) -> Iterator[tuple[Sensor, float | None]]:
         name, problems = self.config.name, self._around.problems
         taken: dict[str, str] = {}
         for key, device in sensors.items():
@@ -396,10 +396,10 @@ class OneWireSegment(Service):
         _forget(core, [device for device in core.registry if device.group == self.config.name])
         core.health.remove(self.bus)
 
-    def can_become(self, config: cfg.Bus) -> bool:
+    def can_become(self, config: busconfig.Bus) -> bool:
         return config == self.config
 
-    async def become(self, config: cfg.Bus, problems: Problems) -> None:
+    async def become(self, config: busconfig.Bus, problems: Problems) -> None:
         self.config = config
 
     def describe(self) -> Iterator[str]:
@@ -413,24 +413,24 @@ class OneWireSegment(Service):
         return self.scanner.stuck
 
 
-def segment(config: cfg.Bus, around: Surroundings) -> Segment:
+def segment(config: busconfig.Bus, around: Surroundings) -> Segment:
     """The segment of a configured bus; nothing of it is known or runs yet."""
     settings = config.settings
-    if isinstance(settings, cfg.ModbusTcpSettings):
+    if isinstance(settings, busconfig.ModbusTcpSettings):
         return TcpSegment(config, settings, around)
-    if isinstance(settings, cfg.ModbusRtuSettings):
+    if isinstance(settings, busconfig.ModbusRtuSettings):
         return RtuSegment(config, settings, around)
-    assert isinstance(settings, cfg.OneWireSettings)
+    assert isinstance(settings, busconfig.OneWireSettings)
     return OneWireSegment(config, settings, around)
 
 
-def _blocks(board: cfg.Board) -> list[Block]:
+def _blocks(board: busconfig.Board) -> list[Block]:
     """The blocks of a board, as its settings let them be joined."""
     joined = board.settings.join
     return [msgspec.structs.replace(block, join=block.join and joined) for block in board.definition.blocks]
 
 
-def _without_boards(settings: cfg.BusSettings) -> cfg.BusSettings:
+def _without_boards(settings: busconfig.BusSettings) -> busconfig.BusSettings:
     return msgspec.structs.replace(settings, devices={})
 
 
@@ -440,12 +440,12 @@ def _forget(core: Core, devices: Iterable[Device]) -> None:
         core.journal.forget(device)
 
 
-def _device_info(group: str, info: cfg.DeviceInfoSettings) -> Device:
+def _device_info(group: str, info: busconfig.DeviceInfoSettings) -> Device:
     return DeviceInfo(group, DeviceInfoState(info.family, info.model, info.sn, info.board_count))
 
 
-def _made_up_info(bus_info: cfg.DeviceInfoSettings | None, model: str) -> cfg.DeviceInfoSettings | None:
+def _made_up_info(bus_info: busconfig.DeviceInfoSettings | None, model: str) -> busconfig.DeviceInfoSettings | None:
     """What Evok makes of a board of which the configuration says nothing; of those in a unit, the bus tells."""
     if model.startswith(EXTENSIONS):
-        return cfg.DeviceInfoSettings(family="Extension", model=model)
-    return cfg.DeviceInfoSettings(family="unknown", model=model) if bus_info is None else None
+        return busconfig.DeviceInfoSettings(family="Extension", model=model)
+    return busconfig.DeviceInfoSettings(family="unknown", model=model) if bus_info is None else None

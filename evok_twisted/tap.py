@@ -78,7 +78,7 @@ class Options(BaseOptions):
 
 
 #: The ways for clients to reach the service.
-FRONTS: tuple[Front, ...] = (site.make, websocket.make, webhook.make)
+FRONTS: tuple[Front, ...] = (site.FRONT, websocket.FRONT, webhook.FRONT)
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -94,8 +94,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config, simulation = _configured(options, reactor, problems)
     unit = Unit(config, reactor, problems)
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
-    context = Context(config.apis, desks, reactor, problems, {})
-    fronts = [make(context) for make in FRONTS]
+    context = Context(desks, reactor, problems, {})
+    fronts = [front.make(context, settings) for front, settings in _enabled(config)]
     endpoints = list(_endpoints(config.apis, options, reactor, problems))
     if options["check"]:
         check(unit, problems)
@@ -106,11 +106,23 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.aliases.load()
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
-    for child in (simulation, unit, *_ports(context, endpoints), *fronts, watchdog, Ending(unit.drain)):
+    for child in (simulation, unit, *_ports(config.apis, context, endpoints), *fronts, watchdog, Ending(unit.drain)):
         if child is not None:
             child.setServiceParent(service)
     reactor.callWhenRunning(take_signals, reactor)
     return service
+
+
+#: What settings fronts have, by their keys.
+FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
+
+
+def _enabled(config: cfg.Config) -> Iterator[tuple[Front, cfg.FrontSettings]]:
+    """The fronts that there are to be, with their settings."""
+    for front in FRONTS:
+        settings = config.fronts.get(front.key or "", front.settings())
+        if settings.enabled:
+            yield front, settings
 
 
 def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg.Config, IService | None]:
@@ -118,7 +130,7 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
     if options["demo"]:
         _log.info("demo: a simulated Neuron L533 with one main board and two extensions; Ctrl-C ends it")
         return demo.make(Definitions(shipped_definitions(), problems), reactor)
-    config = cfg.load(Path(options["config"]), shipped_definitions(), problems)
+    config = cfg.load(Path(options["config"]), shipped_definitions(), problems, FRONT_SETTINGS)
     if config is None and not Path(options["config"]).exists():
         print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
     return config or cfg.Config(), None
@@ -170,9 +182,9 @@ def _endpoints(
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
 
 
-def _ports(context: Context, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> Iterator[Port]:
+def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> Iterator[Port]:
     """What listens at each endpoint, for all fronts."""
-    apis, endpoints = context.apis, list(endpoints)
+    endpoints = list(endpoints)
     names = (name for _, endpoint in endpoints for name in certified(endpoint))
     origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, socket.gethostname(), *names))
     if origins.everybody:

@@ -9,7 +9,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
@@ -79,8 +79,11 @@ class Reader:
     def warning(self, path: str, message: str) -> None:
         self._problems.warning(self.file_of(path), path, message)
 
-    def struct(self, cls: type[T], node: Any, path: str = "") -> T | None:
-        """``node`` as a ``cls`` (a ``Settings``), or None when it has an error; the error is noted."""
+    def struct(self, cls: type[T], node: Any, path: str = "", others: Iterable[str] = ()) -> T | None:
+        """``node`` as a ``cls`` (a ``Settings``), or None when it has an error; the error is noted.
+
+        :param others: keys that may stand beside those of ``cls``, where an unknown one is to be told of.
+        """
         node = self._mapping(node, path)
         if node is None:
             return None
@@ -96,7 +99,7 @@ class Reader:
                 self.warning(where, f"this key is spelt {name!r}; taken as that")
             if name not in fields:
                 if key not in settings.ignored:
-                    self.warning(where, f"unknown key, ignored; {nearest(key, [*fields, *settings.also])}")
+                    self.warning(where, f"unknown key, ignored; {nearest(key, [*fields, *settings.also, *others])}")
             elif value in _NULL and not fields[name].required and _bare(fields[name].type) in _NEVER_EMPTY:
                 seen.add(name)  # as if it were not there
             elif name in seen:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, Timeout
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands
@@ -59,7 +60,7 @@ class Unit(Service):
         )
         self.commands.attach(AliasTable.GROUP, self.aliases)
 
-    def _add(self, bus: cfg.Bus) -> None:
+    def _add(self, bus: busconfig.Bus) -> None:
         added = self.segments[bus.name] = segment(bus, Surroundings(self.core, self.reactor, self._problems))
         added.attach()
         if self.running:
@@ -74,7 +75,7 @@ class Unit(Service):
 
     def _check_owpower(self) -> None:
         for bus in self.config.buses:
-            if isinstance(bus.settings, cfg.OneWireSettings) and bus.settings.owpower is not None:
+            if isinstance(bus.settings, busconfig.OneWireSettings) and bus.settings.owpower is not None:
                 try:
                     self.registry.find("owpower", bus.settings.owpower, "v3")
                 except UnknownCircuit as error:

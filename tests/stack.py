@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.definitions import load_definition
 from evok_twisted.problems import Problems
@@ -62,13 +63,13 @@ class Stack(Running):
         self.board = SimulatedBoard(definition)
         self.factory = SimulatorFactory({1: self.board})
         self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
-        self.configured = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model=model), definition)
+        self.configured = busconfig.Board("1", 1, busconfig.DeviceSettings(slave_id=1, model=model), definition)
         self.use(self.port.getHost().port)
 
     def use(self, port):
         """Look for the board at a port."""
-        settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=port)
-        bus = cfg.Bus("TEST", settings, (self.configured,))
+        settings = busconfig.ModbusTcpSettings(hostname="127.0.0.1", port=port)
+        bus = busconfig.Bus("TEST", settings, (self.configured,))
         self.unit = Unit(cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus,)), reactor, Problems())
         self.changes = []
         self.unit.events.subscribe(self.changes.append)

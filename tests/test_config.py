@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.problems import Problems
+from evok_twisted.tap import FRONT_SETTINGS
 
 SHIPPED = (Path(__file__).parent.parent / "conf" / "hw_definitions",)
 
@@ -80,7 +82,7 @@ class Loaded:
         for name, content in files.items():
             (directory / f"{name}.yaml").write_text(content)
         self.problems = Problems()
-        self.config = cfg.load(directory, SHIPPED, self.problems)
+        self.config = cfg.load(directory, SHIPPED, self.problems, FRONT_SETTINGS)
         self.directory = directory
 
     @property
@@ -111,7 +113,7 @@ def test_a_file_of_evok_loads_unchanged(load):
     assert loaded.errors == []
     assert loaded.config.apis.address == "0.0.0.0"
     assert loaded.config.logging.level == "info"
-    assert loaded.config.apis.websocket.all_filtered is False
+    assert loaded.config.fronts["websocket"].all_filtered is False
     local = loaded.bus("LOCAL_TCP")
     assert [(b.name, b.settings.slave_id, b.settings.model) for b in local.boards] == [
         ("1", 1, "00"),
@@ -156,7 +158,7 @@ def test_the_sensors_of_a_1_wire_bus_are_typed(load):
     bus = load(EVOK, autogen="{}").bus("OWFS")
     settings = bus.settings
     assert (settings.hostname, settings.port, settings.owpower) == ("127.0.0.1", 4304, "1")
-    assert bus.sensors == {"temp_1": cfg.SensorSettings(type="DS18B20", address="28.95DCD5090000")}
+    assert bus.sensors == {"temp_1": busconfig.SensorSettings(type="DS18B20", address="28.95DCD5090000")}
 
 
 def onewire(device="{address: 28.95DCD5090000}", name="OW", more=""):
@@ -235,7 +237,7 @@ def test_an_autogen_that_is_no_yaml_is_an_error_of_that_file(load):
 def test_an_empty_file_is_a_configuration(load, text):
     loaded = load(text)
     assert loaded.problems.found == []
-    assert loaded.config == cfg.Config()
+    assert loaded.config == cfg.Config(fronts={key: settings() for key, settings in FRONT_SETTINGS.items()})
 
 
 def test_all_errors_are_found_at_once(load):
@@ -344,7 +346,6 @@ def test_an_unknown_key_is_a_warning_with_the_nearest_known(load):
         ("logging: {level: loud}\n", "logging.level"),
         ("logging: 5\n", "logging"),
         ("apis: {webhook: {enabled: true, address: nowhere}}\n", "apis.webhook.address.0"),
-        ("apis: {webhook: {enabled: true}}\n", "apis.webhook.address"),
         (bus(bad="{slave-id: 300, model: 00}"), "comm_channels.A.devices.bad.slave-id"),
         (bus(bad="{slave-id: 0x1F5, model: 00}"), "comm_channels.A.devices.bad.slave-id"),
         (bus(bad="{model: unheard-of}"), "comm_channels.A.devices.bad.model"),
@@ -382,7 +383,7 @@ def test_a_device_info_may_lack_what_it_likes(load):
     text = "comm_channels: {A: {type: MODBUSTCP, device_info: {sn: }, devices: {1: {model: 00, device_info: {}}}}}"
     loaded = load(text)
     assert loaded.errors == []
-    assert loaded.bus("A").settings.device_info == cfg.DeviceInfoSettings()
+    assert loaded.bus("A").settings.device_info == busconfig.DeviceInfoSettings()
 
 
 def test_no_scans_a_second_are_none(load):
@@ -390,10 +391,11 @@ def test_no_scans_a_second_are_none(load):
     assert (loaded.errors, loaded.bus("A").boards[0].settings.scan_frequency) == ([], 0)
 
 
-def test_webhooks_that_are_enabled_need_an_address(load):
-    assert load("apis: {webhook: {enabled: true}}").errors == [
-        "apis.webhook.address: got nothing, expected the URL to call, or a list of URLs"
-    ]
+def test_what_serves_no_clients_does_not_read_how_they_are_served(tmp_path):
+    (tmp_path / "config.yaml").write_text("apis: {port: eighty, websocket: {max_clients: none}}")
+    problems = Problems()
+    assert cfg.load(tmp_path, SHIPPED, problems) is not None
+    assert problems.found == []
 
 
 @pytest.mark.parametrize("address", ["ftp://host/", "host/path", "http://", "'http://a b'", "http://u:secret@host/"])
@@ -405,14 +407,14 @@ def test_a_webhook_is_an_http_url(load, address):
 
 def test_several_webhooks_are_a_list(load):
     text = "apis: {webhook: {enabled: true, address: [http://a/x, 'https://b:8443/']}}"
-    assert load(text).config.apis.webhook.address == ("http://a/x", "https://b:8443/")
+    assert load(text).config.fronts["webhook"].address == ("http://a/x", "https://b:8443/")
 
 
 def test_a_file_or_its_directory_can_be_named(tmp_path):
     (tmp_path / "other.yaml").write_text("apis: {port: 81}")
-    assert cfg.load(tmp_path / "other.yaml", (), Problems()).apis.port == 81
+    assert cfg.load(tmp_path / "other.yaml", (), Problems(), {}).apis.port == 81
     (tmp_path / "config.yaml").write_text("apis: {port: 82}")
-    assert cfg.load(tmp_path, (), Problems()).apis.port == 82
+    assert cfg.load(tmp_path, (), Problems(), {}).apis.port == 82
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml", ""])
@@ -448,7 +450,7 @@ def test_a_definition_that_cannot_be_read_is_an_error_that_names_its_file(load, 
 
 def test_the_commented_example_has_no_problem_but_that_nothing_was_generated():
     problems = Problems()
-    assert cfg.load(SHIPPED[0].parent, SHIPPED, problems) is not None
+    assert cfg.load(SHIPPED[0].parent, SHIPPED, problems, FRONT_SETTINGS) is not None
     assert [(problem.level, problem.path) for problem in problems.found] == [("warning", "autogen")]
 
 

@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.core.dialects import fragment
 from evok_twisted.definitions import load_definition
@@ -56,14 +57,14 @@ class House(Running):
             self.servers[name] = servers.get(name) or SimulatorFactory(simulated)
             port = reactor.listenTCP(0, self.servers[name], interface="127.0.0.1")
             self.ports.append(port)
-            settings = cfg.ModbusTcpSettings(
+            settings = busconfig.ModbusTcpSettings(
                 hostname="127.0.0.1", port=port.getHost().port, timeout=timeout, write_timeout=1.0, pipeline=pipeline
             )
             of_bus = tuple(
-                cfg.Board(f"{name}{n}", n, cfg.DeviceSettings(slave_id=n, model=model), self.definition)
+                busconfig.Board(f"{name}{n}", n, busconfig.DeviceSettings(slave_id=n, model=model), self.definition)
                 for n in range(1, boards + 1)
             )
-            buses.append(cfg.Bus(name, settings, of_bus))
+            buses.append(busconfig.Bus(name, settings, of_bus))
         self.unit = Unit(cfg.Config(apis=cfg.Apis(alias_file=""), buses=tuple(buses)), reactor, Problems())
         self.changes = []
         self.unit.events.subscribe(self.changes.append)

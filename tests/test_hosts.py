@@ -21,6 +21,7 @@ from evok_twisted.api.webhook import Webhook, agent, sender
 from evok_twisted.core.filters import DEFAULT
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.problems import Problems
+from evok_twisted.tap import FRONT_SETTINGS
 
 NAMES = {"my_host": ["127.0.0.1"], "several": ["::1", "127.0.0.1"], "nobody": []}
 
@@ -118,7 +119,7 @@ HOSTS = "comm_channels: {{TCP: {{type: MODBUSTCP, hostname: {!r}}}}}\n"
 def errors_of(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     problems = Problems()
-    cfg.load(tmp_path, (), problems)
+    cfg.load(tmp_path, (), problems, FRONT_SETTINGS)
     return [str(problem) for problem in problems.errors]
 
 
@@ -154,9 +155,3 @@ def test_a_url_of_a_webhook_may_have_any_such_host(tmp_path, url):
 def test_what_can_be_no_url_is_told(tmp_path, url):
     (error,) = errors_of(tmp_path, URLS.format(url))
     assert "expected an http:// or https:// URL" in error
-
-
-def test_a_certificate_cannot_be_of_a_name_with_an_underscore(tmp_path):
-    (error,) = errors_of(tmp_path, URLS.format("https://my_host/x"))
-    assert "apis.webhook.address" in error
-    assert "no certificate can be of the name 'my_host'" in error

@@ -9,6 +9,7 @@ from stack import DEFINITIONS, Running, slave_of
 from twisted.internet import reactor
 from twisted.web.test.requesthelper import DummyRequest
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.api.site import resources
 from evok_twisted.definitions import load_definition
@@ -25,8 +26,8 @@ BOILER = "28.95DCD5090000"
 
 
 def board(name, slave_id, number=None, **settings):
-    of = cfg.DeviceSettings(slave_id=slave_id, model=MODEL, scan_frequency=100.0, **settings)
-    return cfg.Board(name, number or slave_id, of, DEFINITION)
+    of = busconfig.DeviceSettings(slave_id=slave_id, model=MODEL, scan_frequency=100.0, **settings)
+    return busconfig.Board(name, number or slave_id, of, DEFINITION)
 
 
 class Plant(Running):
@@ -48,10 +49,10 @@ class Plant(Running):
     def config(self, ow=None, **buses):
         found = []
         for name, boards in buses.items():
-            settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=self.port(name[0]), timeout=0.3)
-            found.append(cfg.Bus(name, settings, tuple(boards)))
+            settings = busconfig.ModbusTcpSettings(hostname="127.0.0.1", port=self.port(name[0]), timeout=0.3)
+            found.append(busconfig.Bus(name, settings, tuple(boards)))
         if ow is not None:
-            found.append(cfg.Bus("OW", cfg.OneWireSettings(port=self.port("OW"), **ow), ()))
+            found.append(busconfig.Bus("OW", busconfig.OneWireSettings(port=self.port("OW"), **ow), ()))
         return cfg.Config(apis=cfg.Apis(alias_file=""), buses=tuple(found))
 
     async def become(self, **buses):
@@ -201,8 +202,8 @@ async def test_circuits_are_listed_in_the_order_of_the_configuration(plant):
 async def test_a_bus_that_is_changed_makes_room_for_what_it_is_to_be_and_the_other_misses_nothing(plant):
     check = going_on(plant, "9")
     config = plant.config(A=[board("1", 1)], B=[board("9", 1)])
-    slower = cfg.ModbusTcpSettings(hostname="127.0.0.1", port=plant.port("A"), timeout=0.7)
-    buses = (cfg.Bus("A", slower, config.buses[0].boards), config.buses[1])
+    slower = busconfig.ModbusTcpSettings(hostname="127.0.0.1", port=plant.port("A"), timeout=0.7)
+    buses = (busconfig.Bus("A", slower, config.buses[0].boards), config.buses[1])
     await plant.unit.reconfigure(cfg.Config(apis=config.apis, buses=buses), Problems())
     await plant.online("1")
     assert plant.unit.segments["A"].bus.timeout == 0.7

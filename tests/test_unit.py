@@ -9,6 +9,7 @@ from stack import DEFINITIONS, slave_of, turn
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.core.commands import Assignment
 from evok_twisted.definitions import load_definition
@@ -24,8 +25,8 @@ BOILER = "28.95DCD5090000"
 
 def unit_of(*buses, **devices):
     problems = Problems()
-    sensors = {name: cfg.SensorSettings(**settings) for name, settings in devices.items()}
-    onewire = cfg.Bus("OWFS", cfg.OneWireSettings(owpower="1" if buses else None), (), sensors)
+    sensors = {name: busconfig.SensorSettings(**settings) for name, settings in devices.items()}
+    onewire = busconfig.Bus("OWFS", busconfig.OneWireSettings(owpower="1" if buses else None), (), sensors)
     return Unit(cfg.Config(buses=(*buses, onewire)), reactor, problems), [str(one) for one in problems.found]
 
 
@@ -58,8 +59,8 @@ def test_a_type_that_is_not_known_is_told_with_the_nearest():
 
 def test_an_owpower_that_is_not_there_is_told():
     problems = Problems()
-    settings = cfg.OneWireSettings(owpower="7")
-    Unit(cfg.Config(buses=(cfg.Bus("OWFS", settings, ()),)), reactor, problems)
+    settings = busconfig.OneWireSettings(owpower="7")
+    Unit(cfg.Config(buses=(busconfig.Bus("OWFS", settings, ()),)), reactor, problems)
     assert [str(one) for one in problems.errors] == [
         "error: config.yaml: comm_channels.OWFS.owpower: got '7': "
         "owpower has no circuit or alias '7'; there are no circuits of that kind"
@@ -69,10 +70,10 @@ def test_an_owpower_that_is_not_there_is_told():
 
 def serial_unit(frequency, **settings):
     definition = load_definition(DEFINITIONS / "xS51.yaml", Problems())
-    of = cfg.DeviceSettings(slave_id=1, model="xS51", scan_frequency=frequency, **settings)
-    boards = tuple(cfg.Board(str(n), n, of, definition) for n in (1, 2))
+    of = busconfig.DeviceSettings(slave_id=1, model="xS51", scan_frequency=frequency, **settings)
+    boards = tuple(busconfig.Board(str(n), n, of, definition) for n in (1, 2))
     problems = Problems()
-    bus = cfg.Bus("LINE", cfg.ModbusRtuSettings(port="/dev/x", baudrate=19200), boards)
+    bus = busconfig.Bus("LINE", busconfig.ModbusRtuSettings(port="/dev/x", baudrate=19200), boards)
     return Unit(cfg.Config(buses=(bus,)), reactor, problems), [str(one) for one in problems.found]
 
 
@@ -121,10 +122,10 @@ class Together:
         self.boards = SimulatorFactory({1: self.board})
         self.ports = [reactor.listenTCP(0, one, interface="127.0.0.1") for one in (self.boards, self.owserver)]
         modbus, onewire = (port.getHost().port for port in self.ports)
-        board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model="00"), definition)
+        board = busconfig.Board("1", 1, busconfig.DeviceSettings(slave_id=1, model="00"), definition)
         buses = (
-            cfg.Bus("LOCAL", cfg.ModbusTcpSettings(port=modbus), (board,)),
-            cfg.Bus("OWFS", cfg.OneWireSettings(port=onewire, interval=0.5, owpower="1"), ()),
+            busconfig.Bus("LOCAL", busconfig.ModbusTcpSettings(port=modbus), (board,)),
+            busconfig.Bus("OWFS", busconfig.OneWireSettings(port=onewire, interval=0.5, owpower="1"), ()),
         )
         self.unit = Unit(cfg.Config(buses=buses), reactor, Problems())
         self.power = []
@@ -190,7 +191,9 @@ async def test_a_sensor_is_found_by_each_of_its_names(together, name):
 
 
 def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
-    unit = Unit(cfg.Config(buses=(cfg.Bus("OWFS", cfg.OneWireSettings(max_waiting=3), ()),)), reactor, Problems())
+    unit = Unit(
+        cfg.Config(buses=(busconfig.Bus("OWFS", busconfig.OneWireSettings(max_waiting=3), ()),)), reactor, Problems()
+    )
     bus, failed = unit.registry.find("owbus", "OWFS", "v3"), []
     for n in range(4):
         (done,) = unit.segments["OWFS"].writer.submit_all([Assignment(bus, {"do_scan": n}, BY)])
@@ -202,10 +205,10 @@ def test_a_1_wire_bus_takes_as_many_commands_as_the_configuration_says():
 def infos_of(*models, bus_info=None):
     definition = load_definition(DEFINITIONS / "00.yaml", Problems())
     boards = tuple(
-        cfg.Board(f"b{n}", n, cfg.DeviceSettings(slave_id=n, model=model), definition)
+        busconfig.Board(f"b{n}", n, busconfig.DeviceSettings(slave_id=n, model=model), definition)
         for n, model in enumerate(models, 1)
     )
-    bus = cfg.Bus("TCP", cfg.ModbusTcpSettings(device_info=bus_info), boards)
+    bus = busconfig.Bus("TCP", busconfig.ModbusTcpSettings(device_info=bus_info), boards)
     unit = Unit(cfg.Config(buses=(bus,)), reactor, Problems())
     return [
         (one.state.family, one.state.model, one.circuit_in("classic")) for one in unit.registry.of_kind("device_info")
@@ -221,5 +224,5 @@ def test_boards_of_which_nothing_is_said_have_what_evok_makes_of_them():
 
 
 def test_of_boards_in_a_unit_the_unit_tells():
-    neuron = cfg.DeviceInfoSettings(family="Neuron", model="L203", sn=5, board_count=2)
+    neuron = busconfig.DeviceInfoSettings(family="Neuron", model="L203", sn=5, board_count=2)
     assert infos_of("00", "13", bus_info=neuron) == [("Neuron", "L203", "Neuron_L203_5")]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Raw
 from twisted.web.server import Request
 
-from evok_twisted.api.http import Front, Operation, failure_of, json, schema_of
+from evok_twisted.api.http import DeskResource, Operation, failure_of, json, schema_of
 from evok_twisted.api.messages import BulkAnswer, encode
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
@@ -73,7 +73,7 @@ class BulkRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(BulkRequest)
 
 
-class Bulk(Front):
+class Bulk(DeskResource):
     """The one path ``/bulk``.
 
     The answer has, under each of the three keys of the request, a list: of states, and for each group a list of states.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from twisted.application.service import IService
 from twisted.web.resource import IResource
 
-from evok_twisted.config import Apis
+from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desks
 from evok_twisted.problems import Problems
 
@@ -16,17 +16,25 @@ from evok_twisted.problems import Problems
 class Context(NamedTuple):
     """What fronts are made from.
 
-    :ivar apis: their settings.
     :ivar desks: what they know of the rest of the service.
     :ivar tree: what is served under each path of the ports that all share; fronts add to it.
     """
 
-    apis: Apis
     desks: Desks
     reactor: Any
     problems: Problems
     tree: dict[bytes, IResource]
 
 
-#: Makes a front: puts what it serves into the tree, and returns the service that is to run for it, if any.
-Front = Callable[[Context], IService | None]
+class Front(NamedTuple):
+    """One way for clients to reach the service.
+
+    :ivar key: where its settings stand in ``apis``; None of one that has none, and is always there.
+    :ivar settings: what they are, and what without any.
+    :ivar make: puts what it serves into the tree, and returns the service that is to run for it, if any; called where
+        it is enabled.
+    """
+
+    key: str | None
+    settings: type[FrontSettings]
+    make: Callable[[Context, Any], IService | None]

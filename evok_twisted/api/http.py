@@ -196,7 +196,7 @@ class JsonResource(Resource):
         return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
 
 
-class Front(JsonResource):
+class DeskResource(JsonResource):
     """A resource over a desk: it parses and renders, and decides nothing.
 
     :cvar via: what it is called where it is told who did something.

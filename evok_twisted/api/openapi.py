@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
-from evok_twisted.api.http import Front, JsonResource, Operation, json, our_version, schema_of
+from evok_twisted.api.http import DeskResource, JsonResource, Operation, json, our_version, schema_of
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.dialects import schema
 from evok_twisted.core.health import Report
@@ -94,7 +94,7 @@ def _path(path: str, resource: JsonResource, operations: Mapping[bytes, Operatio
     options = Operation(f"options_of_{names_of[0]}", "The methods that this path takes", None, also={204: "Allow"})
     described = {method.decode().lower(): one for method, one in operations.items()} | {"options": options}
     return {
-        "parameters": _parameters(path, desk, chooses=isinstance(resource, Front)),
+        "parameters": _parameters(path, desk, chooses=isinstance(resource, DeskResource)),
         **{
             method: {"operationId": f"{first}_{one.name}", "tags": [tag], **_operation(one)}
             for method, one in described.items()

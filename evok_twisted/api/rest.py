@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 from twisted.web.server import Request
 
-from evok_twisted.api.http import Front, Operation, json, path_of, schema_of
+from evok_twisted.api.http import DeskResource, Operation, json, path_of, schema_of
 from evok_twisted.api.messages import Done, encode
 from evok_twisted.core.desk import Desk
 from evok_twisted.errors import COMMAND_ERRORS, BadRequest, BadValue, UnknownCircuit, UnknownDevice, UnknownProperty
@@ -52,7 +52,7 @@ _SET = Operation(
 )
 
 
-class Rest(Front):
+class Rest(DeskResource):
     """The tree of states: ``all``, ``{dev}/{circuit}``, ``{dev}/{circuit}/{property}``.
 
     A set is POSTed to ``{dev}/{circuit}``, as a form or as JSON, whatever its content type says: clients post JSON as

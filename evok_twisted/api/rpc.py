@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
-from evok_twisted.api.http import Front, Operation, json, schema_of
+from evok_twisted.api.http import DeskResource, Operation, json, schema_of
 from evok_twisted.api.messages import RpcAnswer, RpcError, encode
 from evok_twisted.api.session import is_id
 from evok_twisted.core.desk import Desk
@@ -94,7 +94,7 @@ LIST_SENSORS = "owbus_list"
 NAMES = (*METHODS, LIST_SENSORS, LIST_METHODS)
 
 
-class Rpc(Front):
+class Rpc(DeskResource):
     """The one path ``/rpc``.
 
     The status is 200 whatever came of the calls; 204 where all of them were notifications, which have no answer.

@@ -12,7 +12,7 @@ from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
-from evok_twisted.api.front import Context
+from evok_twisted.api.front import Context, Front
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
 from evok_twisted.api.limits import Doorkeeper
 from evok_twisted.api.messages import encode
@@ -20,6 +20,7 @@ from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
+from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.identity import ANONYMOUS, Identity
 from evok_twisted.logs import Logger
@@ -68,9 +69,18 @@ class HealthResource(JsonResource):
         return json(request, encode(report), 200 if report.healthy else 503)
 
 
-def make(context: Context) -> None:
-    """The front of HTTP."""
+class AlwaysThere(FrontSettings, frozen=True, kw_only=True):
+    """HTTP is what the others stand on."""
+
+    enabled: bool = True
+
+
+def make(context: Context, _settings: AlwaysThere) -> None:
+    """Serve REST, bulk requests, JSON-RPC and what describes them."""
     context.tree.update(resources(context.desks))
+
+
+FRONT = Front(None, AlwaysThere, make)
 
 
 def resources(desks: Desks) -> dict[bytes, IResource]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -28,8 +29,9 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from evok_twisted.api.client import Latest
-from evok_twisted.api.front import Context
+from evok_twisted.api.front import Context, Front
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
+from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import EVERYTHING, Filter
@@ -38,6 +40,8 @@ from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
+from evok_twisted.problems import Problems
+from evok_twisted.settingtypes import Url
 
 #: Seconds that a receiver has for its whole answer.
 TIMEOUT = 5.0
@@ -131,16 +135,16 @@ class Webhooks(Service):
     """All receivers, each on its own."""
 
     def __init__(self, hooks: Iterable[Webhook]) -> None:
-        self._hooks = tuple(hooks)
+        self.hooks = tuple(hooks)
 
     def startService(self) -> None:
         super().startService()
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.start()
 
     def stopService(self) -> None:
         super().stopService()
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.stop()
 
 
@@ -224,24 +228,47 @@ def agent(reactor: Any) -> IAgent:
     return made
 
 
-def make(context: Context) -> Webhooks | None:
-    """The webhooks of a configuration."""
-    settings, problems = context.apis.webhook, context.problems
-    if not settings.enabled:
-        return None
+class WebhookSettings(FrontSettings, frozen=True, kw_only=True):
+    """``apis.webhook``."""
+
+    address: tuple[Url, ...] = ()
+    device_mask: tuple[str, ...] = ()
+    complex_events: bool = False
+
+
+def make(context: Context, settings: WebhookSettings) -> Webhooks | None:
+    """Call the URLs of the settings."""
+    problems = context.problems
+    urls = list(_urls(settings, problems))
     desk, key = context.desks(Identity("webhook", "webhook"), None), "apis.webhook.device_mask"
     try:
         wanted, unknown = desk.wanted(settings.device_mask or EVERYTHING)
     except EvokError as error:
         problems.error(problems.file_of(key), key, str(error), fatal=False)
         return None
+    if not urls:
+        return None
     if unknown:
         problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
     send = sender(agent(context.reactor))
     return Webhooks(
-        Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events)
-        for url in dict.fromkeys(settings.address)
+        Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events) for url in urls
     )
+
+
+def _urls(settings: WebhookSettings, problems: Problems) -> Iterator[str]:
+    """What is to be called, each once."""
+    key = "apis.webhook.address"
+    if not settings.address:
+        message = "got nothing, expected the URL to call, or a list of URLs"
+        problems.error(problems.file_of(key), key, message, fatal=False)
+    for url in dict.fromkeys(settings.address):
+        parts = urlsplit(url)
+        if parts.scheme == "https" and "_" in (parts.hostname or ""):
+            message = f"got {url!r}: no certificate can be of the name {parts.hostname!r}"
+            problems.error(problems.file_of(key), key, message, fatal=False)
+        else:
+            yield url
 
 
 def _reason(failure: Failure) -> str:
@@ -251,3 +278,6 @@ def _reason(failure: Failure) -> str:
     if first.check(TimeoutError, CancelledError, ConnectTimeout):
         return f"it is slow, there was no answer within {TIMEOUT:g} s"
     return (first.getErrorMessage() or str(first.type)).rstrip(".")
+
+
+FRONT = Front("webhook", WebhookSettings, make)

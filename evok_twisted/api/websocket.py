@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from msgspec import Meta
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
@@ -18,12 +19,13 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from evok_twisted.api.client import Client
-from evok_twisted.api.front import Context
+from evok_twisted.api.front import Context, Front
 from evok_twisted.api.http import options
 from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Guest
 from evok_twisted.api.session import Session
 from evok_twisted.conditions import Timer
+from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.filters import DEFAULT
 from evok_twisted.core.identity import ANONYMOUS, Identity
@@ -205,12 +207,24 @@ class Connection(WebSocketServerProtocol):
         """The transport is gone; ``onClose`` follows."""
 
 
+class WebSocketSettings(FrontSettings, frozen=True, kw_only=True):
+    """``apis.websocket``.
+
+    :ivar all_filtered: whether the command ``all`` answers with what the client's filter accepts only.
+    :ivar max_message_size: in bytes; a client that sends more is closed with 1009.
+    :ivar max_message_rate: frames a second that a client may send, messages and all others; more have to wait.
+    """
+
+    enabled: bool = True
+    all_filtered: bool = False
+    max_clients: Annotated[int, Meta(ge=1, description="a whole number of clients, 1 or more")] = 1024
+    max_message_size: Annotated[int, Meta(ge=128, description="a whole number of bytes, 128 or more")] = 65536
+    max_message_rate: Annotated[int, Meta(ge=1, description="a whole number of messages a second, 1 or more")] = 200
+
+
 class ConnectionFactory(WebSocketServerFactory):
     """Makes connections, and keeps what they share.
 
-    :param all_filtered: whether the command ``all`` answers with what the client's filter accepts only.
-    :param max_message_size: in bytes; a client that sends more is closed with 1009.
-    :param max_message_rate: frames a second that a client may send, messages and all others; more have to wait.
     :ivar connections: those that are open.
     """
 
@@ -219,27 +233,18 @@ class ConnectionFactory(WebSocketServerFactory):
     noisy = False
     protocol = Connection
 
-    def __init__(
-        self,
-        desks: Desks,
-        reactor: IReactorTime,
-        *,
-        all_filtered: bool = False,
-        max_clients: int = 1024,
-        max_message_size: int = 65536,
-        max_message_rate: int = 200,
-    ) -> None:
+    def __init__(self, desks: Desks, reactor: IReactorTime, settings: WebSocketSettings) -> None:
         super().__init__(server="evok-twisted", reactor=reactor)
         self.desks = desks
-        self.max_message_rate = max_message_rate
+        self.max_message_rate = settings.max_message_rate
         self.hub = Hub(self.prepareMessage)
         self.connections: dict[Connection, None] = {}
-        self._all_filtered = all_filtered
+        self._all_filtered = settings.all_filtered
         self._told: dict[str, Repeats] = {}
         self.setProtocolOptions(
-            maxConnections=max_clients,
-            maxMessagePayloadSize=max_message_size,
-            maxFramePayloadSize=max_message_size,
+            maxConnections=settings.max_clients,
+            maxMessagePayloadSize=settings.max_message_size,
+            maxFramePayloadSize=settings.max_message_size,
             closeHandshakeTimeout=CLOSE_PATIENCE,
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
@@ -325,18 +330,11 @@ class _Goodbye(Service):
         return Deferred.fromCoroutine(self._clients.stop())
 
 
-def make(context: Context) -> IService | None:
-    """The front of the WebSocket, under the path ``PATH``."""
-    settings = context.apis.websocket
-    if not settings.enabled:
-        return None
-    clients = ConnectionFactory(
-        context.desks,
-        context.reactor,
-        all_filtered=settings.all_filtered,
-        max_clients=settings.max_clients,
-        max_message_size=settings.max_message_size,
-        max_message_rate=settings.max_message_rate,
-    )
+def make(context: Context, settings: WebSocketSettings) -> IService:
+    """Serve the WebSocket, under the path ``PATH``."""
+    clients = ConnectionFactory(context.desks, context.reactor, settings)
     context.tree[PATH] = UpgradeResource(clients)
     return _Goodbye(clients)
+
+
+FRONT = Front("websocket", WebSocketSettings, make)

@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IProtocolFactory
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.definitions import Definition, Definitions
 from evok_twisted.simulator.boards import SimulatedBoard
@@ -32,16 +33,16 @@ def make(definitions: Definitions, reactor: Any) -> tuple[cfg.Config, IService]:
         boards.append(definition)
     simulated = {n: SimulatedBoard(definition) for n, definition in enumerate(boards, start=1)}
     service = MultiService()
-    settings = cfg.ModbusTcpSettings(
+    settings = busconfig.ModbusTcpSettings(
         hostname="127.0.0.1",
         port=_serve(SimulatorFactory(simulated), service, reactor),
-        device_info=cfg.DeviceInfoSettings(family="Neuron", model="L533", sn=0, board_count=len(MODELS)),
+        device_info=busconfig.DeviceInfoSettings(family="Neuron", model="L533", sn=0, board_count=len(MODELS)),
     )
-    bus = cfg.Bus(
+    bus = busconfig.Bus(
         "DEMO",
         settings,
         tuple(
-            cfg.Board(str(n), n + 1, cfg.DeviceSettings(slave_id=n, model=definition.model), definition)
+            busconfig.Board(str(n), n + 1, busconfig.DeviceSettings(slave_id=n, model=definition.model), definition)
             for n, definition in enumerate(boards, start=1)
         ),
     )
@@ -50,12 +51,12 @@ def make(definitions: Definitions, reactor: Any) -> tuple[cfg.Config, IService]:
         thermometer("28.7D1FD7090000", reactor, 4.0, phase=0.4),
         humidity_sensor("26.A1B2C3000000", reactor),
     )
-    onewire = cfg.OneWireSettings(
+    onewire = busconfig.OneWireSettings(
         hostname="127.0.0.1", port=_serve(OwServerSimulator(sensors), service, reactor), interval=3.0, owpower="1"
     )
     Life(simulated.values(), reactor).setServiceParent(service)
     # what somebody tries out is no concern of the next start
-    return cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus, cfg.Bus("OWFS", onewire, ()))), service
+    return cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus, busconfig.Bus("OWFS", onewire, ()))), service
 
 
 def _serve(factory: IProtocolFactory, service: MultiService, reactor: Any) -> int:

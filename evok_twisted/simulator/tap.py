@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectError
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.definitions import shipped_definitions
 from evok_twisted.logs import Logger, QuietLogger, set_level
@@ -117,24 +118,24 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     return service
 
 
-def _by_option(config: cfg.Config, options: Options) -> dict[str, list[cfg.Bus]]:
+def _by_option(config: cfg.Config, options: Options) -> dict[str, list[busconfig.Bus]]:
     """The Modbus buses that have devices, by the option that says where they are simulated."""
-    found: dict[str, list[cfg.Bus]] = {}
+    found: dict[str, list[busconfig.Bus]] = {}
     for bus in config.buses:
         settings = bus.settings
-        if bus.boards and isinstance(settings, cfg.ModbusTcpSettings):
+        if bus.boards and isinstance(settings, busconfig.ModbusTcpSettings):
             found.setdefault("port" if settings.framer == "socket" else "rtu-port", []).append(bus)
-        elif bus.boards and isinstance(settings, cfg.ModbusRtuSettings):
+        elif bus.boards and isinstance(settings, busconfig.ModbusRtuSettings):
             found.setdefault("pty" if options["serial"] is None else "serial", []).append(bus)
     return found
 
 
 def _serving(
-    option: str, where: str, buses: list[cfg.Bus], factory: SimulatorFactory, reactor: Any, problems: Problems
+    option: str, where: str, buses: list[busconfig.Bus], factory: SimulatorFactory, reactor: Any, problems: Problems
 ) -> IService | None:
     """What serves ``factory`` where the user said; None when that is no place, which is noted."""
     settings = buses[0].settings
-    if not isinstance(settings, cfg.ModbusRtuSettings):
+    if not isinstance(settings, busconfig.ModbusRtuSettings):
         endpoint = described(where, reactor, problems, f"--{option}", "")
         what = "Modbus TCP" if option == "port" else "Modbus RTU over TCP"
         return None if endpoint is None else Port(endpoint, factory, what + " at {where}")
@@ -161,7 +162,7 @@ def _not_opened(failure: Failure, where: str) -> None:
         _log.warn("{path} cannot be opened: {why}; trying on", path=where, why=failure.getErrorMessage())
 
 
-def _boards(buses: list[cfg.Bus], problems: Problems) -> dict[int, SimulatedBoard]:
+def _boards(buses: list[busconfig.Bus], problems: Problems) -> dict[int, SimulatedBoard]:
     """The boards by slave-id; one port can serve each once."""
     boards: dict[int, SimulatedBoard] = {}
     places: dict[int, str] = {}

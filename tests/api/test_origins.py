@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.site import ApiSite, Root
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource, WebSocketSettings
 
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -31,7 +31,7 @@ def ask(rig):
     def ask(
         origin, *allowed, host="plc:8080", hosts=(), method="POST", path="/rest/led/1_01", extra="", body="value=1"
     ):
-        factory = ConnectionFactory(rig.desks, rig.clock)
+        factory = ConnectionFactory(rig.desks, rig.clock, WebSocketSettings())
         children = {b"rest": Rest(rig.desks), b"ws": UpgradeResource(factory)}
         channel = ApiSite(Root(children), rig.clock, Origins(allowed, hosts)).buildProtocol(None)
         transport = Transport()
@@ -232,7 +232,7 @@ def test_a_handshake_may_name_an_address_of_ipv6(ask, host):
 
 @pytest.mark.parametrize("end", ["\n\r\n", "\r\n\n\r\n"])
 def test_headers_of_a_handshake_may_end_in_lf_cr_lf(rig, end):
-    factory = ConnectionFactory(rig.desks, rig.clock)
+    factory = ConnectionFactory(rig.desks, rig.clock, WebSocketSettings())
     children = {b"rest": Rest(rig.desks), b"ws": UpgradeResource(factory)}
 
     def answer_to(first):

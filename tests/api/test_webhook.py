@@ -16,8 +16,20 @@ from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from evok_twisted.api.webhook import LARGEST_ANSWER, SLOWEST_RETRY, TIMEOUT, Webhook, Webhooks, agent, sender
+from evok_twisted.api.front import Context
+from evok_twisted.api.webhook import (
+    LARGEST_ANSWER,
+    SLOWEST_RETRY,
+    TIMEOUT,
+    Webhook,
+    Webhooks,
+    WebhookSettings,
+    agent,
+    make,
+    sender,
+)
 from evok_twisted.core.filters import DEFAULT, parse_filter
+from evok_twisted.problems import Problems
 
 URL = "http://receiver.example/hook"
 
@@ -341,3 +353,28 @@ async def test_cookies_are_not_kept(page):
     for _ in range(3):
         await page.send("POST", page.url, b"[]")
     assert sent == [None, None, None]
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "told"),
+    [
+        ((), "apis.webhook.address", "got nothing, expected the URL to call, or a list of URLs"),
+        (("https://my_host/x",), "apis.webhook.address", "no certificate can be of the name 'my_host'"),
+    ],
+)
+def test_without_an_address_that_can_be_called_there_are_none(address, path, told):
+    rig, problems = Rig(Clock()), Problems()
+    assert make(Context(rig.desks, rig.clock, problems, {}), WebhookSettings(enabled=True, address=address)) is None
+    (problem,) = problems.errors
+    assert (problem.path, problem.fatal) == (path, False)
+    assert told in problem.message
+
+
+def test_one_address_that_cannot_be_called_costs_itself():
+    rig, problems = Rig(Clock()), Problems()
+    settings = WebhookSettings(enabled=True, address=("https://my_host/x", URL, URL))
+    assert len(make(Context(rig.desks, rig.clock, problems, {}), settings).hooks) == 1
+    assert len(problems.errors) == 1

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from evok_twisted.api.client import STALL_LIMIT
 from evok_twisted.api.site import ApiSite, Root
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource, WebSocketSettings
 
 
 class Browser:
@@ -23,7 +23,7 @@ class Browser:
 
     def __init__(self, rig, clock, dialect="classic", **options):
         self.rig, self.clock = rig, clock
-        self.factory = ConnectionFactory(rig.core.desks(dialect), clock, **options)
+        self.factory = ConnectionFactory(rig.core.desks(dialect), clock, WebSocketSettings(**options))
         self.site = ApiSite(Root({b"ws": UpgradeResource(self.factory)}), clock)
         self.connect()
 

@@ -22,10 +22,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from web import Client
 
+from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.api.session import Session
 from evok_twisted.api.site import ApiSite, Root, resources
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource
+from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource, WebSocketSettings
 from evok_twisted.definitions import load_definition
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.problems import Problems
@@ -215,10 +216,11 @@ class Madhouse:
         self.proxy = NoisyProxy(fuzz, self.server.getHost().port)
         self.port = reactor.listenTCP(0, self.proxy, interface="127.0.0.1")
         definition = load_definition(DEFINITIONS / "xS11.yaml", Problems())
-        modbus = isinstance(settings, cfg.ModbusTcpSettings)
-        board = cfg.Board("1", 1, cfg.DeviceSettings(slave_id=1, model="xS11", scan_frequency=200), definition)
+        modbus = isinstance(settings, busconfig.ModbusTcpSettings)
+        device = busconfig.DeviceSettings(slave_id=1, model="xS11", scan_frequency=200)
+        board = busconfig.Board("1", 1, device, definition)
         settings = msgspec.structs.replace(settings, port=self.port.getHost().port)
-        bus = cfg.Bus("MAD", settings, (board,) if modbus else ())
+        bus = busconfig.Bus("MAD", settings, (board,) if modbus else ())
         self.unit = Unit(cfg.Config(apis=cfg.Apis(alias_file=""), buses=(bus,)), reactor, Problems())
         self.unit.startService()
 
@@ -237,7 +239,7 @@ async def test_a_modbus_server_that_answers_nonsense(fuzz, framer, log):
     before = descriptors()
     board = SimulatedBoard(load_definition(DEFINITIONS / "xS11.yaml", Problems()))
     server = (SimulatorFactory if framer == "socket" else RtuSimulatorFactory)({1: board})
-    settings = cfg.ModbusTcpSettings(hostname="127.0.0.1", timeout=0.05, write_timeout=0.2, framer=framer)
+    settings = busconfig.ModbusTcpSettings(hostname="127.0.0.1", timeout=0.05, write_timeout=0.2, framer=framer)
     house = Madhouse(fuzz, server, settings)
     slave = slave_of(house.unit)
     try:
@@ -274,7 +276,7 @@ async def test_a_modbus_server_that_answers_nonsense(fuzz, framer, log):
 async def test_an_owserver_that_answers_nonsense(fuzz):
     before = descriptors()
     server = OwServerSimulator([thermometer(f"28.00000000000{n}", reactor, 20.0) for n in range(4)])
-    settings = cfg.OneWireSettings(hostname="127.0.0.1", interval=0.1, scan_interval=0.5)
+    settings = busconfig.OneWireSettings(hostname="127.0.0.1", interval=0.1, scan_interval=0.5)
     house = Madhouse(fuzz, server, settings)
     registry = house.unit.registry
     try:
@@ -385,7 +387,7 @@ async def test_websocket_and_http_clients_that_send_nonsense(fuzz):
     before = descriptors()
     rig = Rig(reactor).start_for_ever()
     tree = resources(rig.desks)
-    clients = ConnectionFactory(rig.desks, reactor)
+    clients = ConnectionFactory(rig.desks, reactor, WebSocketSettings())
     port = reactor.listenTCP(
         0, ApiSite(Root({**tree, b"ws": UpgradeResource(clients)}), reactor), interface="127.0.0.1"
     )

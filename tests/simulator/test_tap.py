@@ -153,8 +153,8 @@ def test_a_configuration_with_nothing_to_simulate_is_refused(make, capsys):
 
 
 def test_every_error_of_the_configuration_is_printed_a_line_each(make, capsys):
-    text = TWO_BUSES.replace("model: IAQ", "model: IAX") + "\napis: {port: eighty}\n"
-    printed = refusal(make, capsys, text).splitlines()
+    text = TWO_BUSES.replace("model: IAQ", "model: IAX")
+    printed = refusal(make, capsys, text, "--port", "tcp:many").splitlines()
     assert len(printed) == 2
     assert all(line.startswith("error: ") for line in printed)
 
