@@ -6,9 +6,9 @@ There is one class for each type of bus in the configuration.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 from twisted.application.service import Service
@@ -19,43 +19,21 @@ from evok_twisted.bus.base import ModbusBus
 from evok_twisted.bus.owserver import OwServer
 from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
-from evok_twisted.core.desk import Core
 from evok_twisted.core.identity import RESETS
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.reads import LineUse, line_use
-from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.sensorscanner import SensorScanner
 from evok_twisted.core.sensorwriter import SensorWriter
-from evok_twisted.core.slave import Slave
-from evok_twisted.core.writer import SlaveWriter
-from evok_twisted.definitions import Block
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.model import onewire
-from evok_twisted.model.boards import build
 from evok_twisted.model.device import Device
-from evok_twisted.model.sensors import TYPES, OneWireBus, Sensor, sensor
-from evok_twisted.model.system import DeviceInfo, DeviceInfoState, ModbusSlave
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import TYPES, Sensor, sensor
+from evok_twisted.mountedboard import MountedBoard, Place, Surroundings, device_info, forget
 from evok_twisted.problems import Problems, nearest
 from evok_twisted.serialport import SerialEndpoint, SerialSettings
 
-#: How the models of extension modules begin.
-EXTENSIONS = ("xS", "xM", "xL", "xG")
-
-#: Seconds between two looks at a board that is not scanned.
-UNSCANNED = 0.1
-
 _Settings = TypeVar("_Settings", bound=busconfig.BusSettings)
-
-
-class Surroundings(NamedTuple):
-    """What segments are put into.
-
-    :ivar problems: what is wrong with their configuration is noted here.
-    """
-
-    core: Core
-    reactor: Any
-    problems: Problems
 
 
 class Segment(Protocol):
@@ -95,66 +73,6 @@ class Segment(Protocol):
         """Whether something of it stands still, longer than anything can take: that would be a bug."""
 
 
-class MountedBoard:
-    """A board on its bus: its slave, what scans it and what writes to it, its devices."""
-
-    def __init__(self, config: busconfig.Board, segment: ModbusSegment[Any], around: Surroundings) -> None:
-        self.config = config
-        self._core = around.core
-        bus, settings, clock = segment.bus, config.settings, around.reactor
-        name, number, frequency = config.name, config.number, settings.scan_frequency
-        shown, interval = (1 / frequency, 1 / frequency) if frequency else (0.0, UNSCANNED)
-        info = ModbusSlave(
-            name, number, clock.seconds, settings.slave_id, segment.modbus_type, segment.modbus_spec, shown
-        )
-        devices = build(config.definition, name, number, around.problems)
-        self.slave = Slave(name, settings.slave_id, bus, config.definition.blocks, devices, info, clock)
-        self.scanner = Scanner(
-            self.slave,
-            interval,
-            self._core.events,
-            clock,
-            segment.probes,
-            periodic=settings.scan_enabled and frequency > 0,
-            joined=settings.join,
-        )
-        self.writer = SlaveWriter(self.scanner, self._core.events, clock, limit=segment.config.settings.max_waiting)
-        self.devices: list[Device] = [*devices, info]
-        board_info = settings.device_info or _made_up_info(segment.config.settings.device_info, settings.model)
-        if board_info is not None:
-            self.devices.append(_device_info(name, board_info))
-
-    def attach(self) -> None:
-        """Make its devices known."""
-        for device in self.devices:
-            self._core.registry.add(device)
-        self._core.commands.attach(self.config.name, self.writer)
-
-    async def remove(self) -> None:
-        """Let commands come to their end, then scan it no more, and let it be known no more."""
-        await self.writer.stop()
-        self.scanner.stop()
-        self.detach()
-
-    def detach(self) -> None:
-        """Let its devices be known no more."""
-        self._core.commands.detach(self.config.name)
-        _forget(self._core, self.devices)
-
-    def describe(self) -> Iterator[str]:
-        """What it is, for people, line by line."""
-        of = self.config.settings
-        rate = f"{of.scan_frequency:g} scans a second" if of.scan_enabled and of.scan_frequency else "not scanned"
-        file = self.config.definition.file
-        yield f"  board {self.config.name}: model {of.model}, slave {of.slave_id}, {rate}, from {file}"
-        by_kind: dict[str, list[str]] = {}
-        for device in self._core.registry:
-            if device.group == self.config.name:
-                by_kind.setdefault(device.kind, []).append(device.circuit)
-        for kind, circuits in by_kind.items():
-            yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
-
-
 class ModbusSegment(Service, Generic[_Settings]):
     """A Modbus bus and the boards on it."""
 
@@ -167,11 +85,15 @@ class ModbusSegment(Service, Generic[_Settings]):
         self._around = around
         self.probes = Probes(around.reactor)
         self.bus = self._bus()
-        self._info = [] if settings.device_info is None else [_device_info(config.name, settings.device_info)]
-        self.boards = {board.name: MountedBoard(board, self, around) for board in config.boards}
+        self._info = [] if settings.device_info is None else [device_info(config.name, settings.device_info)]
+        place = self._place()
+        self.boards = {board.name: MountedBoard(board, place, around) for board in config.boards}
 
     def _bus(self) -> ModbusBus:
         raise NotImplementedError
+
+    def _place(self) -> Place:
+        return Place(self.bus, self.probes, self.settings, self.modbus_type, self.modbus_spec)
 
     @property
     def modbus_spec(self) -> str:
@@ -213,7 +135,7 @@ class ModbusSegment(Service, Generic[_Settings]):
     def detach(self) -> None:
         for board in self.boards.values():
             board.detach()
-        _forget(self._around.core, self._info)
+        forget(self._around.core, self._info)
         self._around.core.health.remove(self.bus)
 
     def can_become(self, config: busconfig.Bus) -> bool:
@@ -229,7 +151,7 @@ class ModbusSegment(Service, Generic[_Settings]):
         self.config = config
         added = [name for name in wanted if name not in self.boards]
         for name in added:
-            board = MountedBoard(wanted[name], self, self._around)
+            board = MountedBoard(wanted[name], self._place(), self._around)
             board.attach()
             self.boards[name] = board
             if self.running:
@@ -305,9 +227,9 @@ class RtuSegment(ModbusSegment[busconfig.ModbusRtuSettings]):
 
     def line_use(self) -> LineUse | None:
         asked = [
-            (_blocks(board), board.settings.scan_frequency)
-            for board in self.config.boards
-            if board.settings.scan_enabled
+            (board.slave.defined, board.config.settings.scan_frequency)
+            for board in self.boards.values()
+            if board.config.settings.scan_enabled
         ]
         return line_use(asked, self.settings.baudrate, self.bus.gap, self.bus.cost)
 
@@ -337,7 +259,7 @@ class OneWireSegment(Service):
         power = None if settings.owpower is None else partial(self._switch_power, settings.owpower)
         self.scanner = SensorScanner(self.bus, device, known, core.registry, core.events, clock, time.time)
         self.writer = SensorWriter(self.scanner, clock, power, limit=settings.max_waiting)
-        info = [] if settings.device_info is None else [_device_info(name, settings.device_info)]
+        info = [] if settings.device_info is None else [device_info(name, settings.device_info)]
         self._devices = [*info, device, *(one for one, _ in known)]
 
     def _known_sensors(self, sensors: Mapping[str, busconfig.SensorSettings]) -> Iterator[tuple[Sensor, float | None]]:
@@ -393,7 +315,7 @@ class OneWireSegment(Service):
         core = self._around.core
         core.commands.detach(self.config.name)
         # those that were found, too
-        _forget(core, [device for device in core.registry if device.group == self.config.name])
+        forget(core, [device for device in core.registry if device.group == self.config.name])
         core.health.remove(self.bus)
 
     def can_become(self, config: busconfig.Bus) -> bool:
@@ -424,28 +346,5 @@ def segment(config: busconfig.Bus, around: Surroundings) -> Segment:
     return OneWireSegment(config, settings, around)
 
 
-def _blocks(board: busconfig.Board) -> list[Block]:
-    """The blocks of a board, as its settings let them be joined."""
-    joined = board.settings.join
-    return [msgspec.structs.replace(block, join=block.join and joined) for block in board.definition.blocks]
-
-
 def _without_boards(settings: busconfig.BusSettings) -> busconfig.BusSettings:
     return msgspec.structs.replace(settings, devices={})
-
-
-def _forget(core: Core, devices: Iterable[Device]) -> None:
-    for device in devices:
-        core.registry.remove(device)
-        core.journal.forget(device)
-
-
-def _device_info(group: str, info: busconfig.DeviceInfoSettings) -> Device:
-    return DeviceInfo(group, DeviceInfoState(info.family, info.model, info.sn, info.board_count))
-
-
-def _made_up_info(bus_info: busconfig.DeviceInfoSettings | None, model: str) -> busconfig.DeviceInfoSettings | None:
-    """What Evok makes of a board of which the configuration says nothing; of those in a unit, the bus tells."""
-    if model.startswith(EXTENSIONS):
-        return busconfig.DeviceInfoSettings(family="Extension", model=model)
-    return busconfig.DeviceInfoSettings(family="unknown", model=model) if bus_info is None else None

@@ -24,8 +24,9 @@ from evok_twisted.core.registry import Registry
 from evok_twisted.errors import UnknownCircuit
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable
+from evok_twisted.mountedboard import Surroundings
 from evok_twisted.problems import Problems
-from evok_twisted.segments import OneWireSegment, Segment, Surroundings, segment
+from evok_twisted.segments import OneWireSegment, Segment, segment
 
 #: Seconds that commands under way, and the ends of pulses, may take at the end of the service.
 LONGEST_END = 3.0

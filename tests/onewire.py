@@ -15,7 +15,8 @@ from evok_twisted.core.sensorwriter import SensorWriter
 from evok_twisted.errors import Offline, Refused
 from evok_twisted.logs import Logger
 from evok_twisted.model.onewire import circuit_of
-from evok_twisted.model.sensors import OneWireBus, sensor
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import sensor
 
 #: The time of day when the clock stands at 0.
 MORNING = 1_700_000_000.0

@@ -25,6 +25,7 @@ LAYERS = [
     ["model"],
     ["core"],
     ["bus", "api", "simulator", "ports", "options", "systemd", "signals"],
+    ["mountedboard"],
     ["segments"],
     ["unit"],
     ["check"],
@@ -136,7 +137,7 @@ def test_only_the_outermost_modules_touch_the_global_reactor(module):
 #: What fronts know of the core: their desk, and what it hands out.
 SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity", "core.slices"}
 #: What describes the desk's answers needs to know what they are made of.
-DESCRIBED = {"api.openapi": {"core.dialects", "core.health"}}
+DESCRIBED = {"api.schemas": {"core.dialects", "core.health"}}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if part_of(module) == "api"])

@@ -226,3 +226,11 @@ def test_boards_of_which_nothing_is_said_have_what_evok_makes_of_them():
 def test_of_boards_in_a_unit_the_unit_tells():
     neuron = busconfig.DeviceInfoSettings(family="Neuron", model="L203", sn=5, board_count=2)
     assert infos_of("00", "13", bus_info=neuron) == [("Neuron", "L203", "Neuron_L203_5")]
+
+
+@pytest.mark.parametrize(("settings", "may"), [({}, True), ({"join": False}, False)])
+def test_a_board_may_forbid_that_its_blocks_are_read_together(settings, may):
+    definition = load_definition(DEFINITIONS / "xS11.yaml", Problems())
+    board = busconfig.Board("1", 1, busconfig.DeviceSettings(model="xS11", **settings), definition)
+    unit = Unit(cfg.Config(buses=(busconfig.Bus("A", busconfig.ModbusTcpSettings(), (board,)),)), reactor, Problems())
+    assert {block.join for block in slave_of(unit).blocks} == {may}

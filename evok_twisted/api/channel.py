@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -37,37 +36,6 @@ CHUNK = 256
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://(?P<host>[^/?#\s]*)(?P<path>[^\s]*)\Z", re.IGNORECASE)
 #: Where the headers of a request may end as FHEM lets them.
 _WEBSOCKET = re.compile(rb"/ws/?(?:\?.*)?\Z")
-
-
-class Bodies:
-    """Counts the bytes of bodies that are not complete: bounds all of them together, and those of one address.
-
-    Bodies from this machine itself do not count as from one address: a proxy's clients all come from there.
-
-    :param most: bytes in all.
-    :param most_of_one: bytes from one address.
-    """
-
-    def __init__(self, most: int, most_of_one: int) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
-        self._kept = 0
-        self._of: Counter[str] = Counter()
-
-    def take(self, host: str, size: int) -> bool:
-        """Count ``size`` bytes from ``host``, if there is room for them."""
-        if self._kept + size > self._most or (host and self._of[host] + size > self._most_of_one):
-            return False
-        self._kept += size
-        self._of[host] += size
-        return True
-
-    def give(self, host: str, size: int) -> None:
-        """Count them no more."""
-        self._kept -= size
-        self._of[host] -= size
-        if not self._of[host]:
-            del self._of[host]
 
 
 class BoundedRequest(Request):

@@ -1,4 +1,4 @@
-"""Bounds on clients: how many connections there are, and how fast one may ask."""
+"""Bounds on clients: how many connections there are, how fast one may ask, and how much is kept of what it sends."""
 
 from __future__ import annotations
 
@@ -136,3 +136,34 @@ def counted(address: IAddress | None) -> str:
         return "" if ipaddress.ip_address(host.partition("%")[0]).is_loopback else host
     except ValueError:
         return ""
+
+
+class Bodies:
+    """Counts the bytes of bodies that are not complete: bounds all of them together, and those of one address.
+
+    Bodies from this machine itself do not count as from one address: a proxy's clients all come from there.
+
+    :param most: bytes in all.
+    :param most_of_one: bytes from one address.
+    """
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._kept = 0
+        self._of: Counter[str] = Counter()
+
+    def take(self, host: str, size: int) -> bool:
+        """Count ``size`` bytes from ``host``, if there is room for them."""
+        if self._kept + size > self._most or (host and self._of[host] + size > self._most_of_one):
+            return False
+        self._kept += size
+        self._of[host] += size
+        return True
+
+    def give(self, host: str, size: int) -> None:
+        """Count them no more."""
+        self._kept -= size
+        self._of[host] -= size
+        if not self._of[host]:
+            del self._of[host]

@@ -11,10 +11,10 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
-from evok_twisted.api.channel import Bodies, BoundedRequest, Channel
+from evok_twisted.api.channel import BoundedRequest, Channel
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
-from evok_twisted.api.limits import Doorkeeper
+from evok_twisted.api.limits import Bodies, Doorkeeper
 from evok_twisted.api.messages import encode
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins

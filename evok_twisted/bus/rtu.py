@@ -7,9 +7,9 @@ from typing import cast
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evok_twisted.bus.base import Connection, ModbusBus, retry_delay
-from evok_twisted.bus.framing import RtuFraming
 from evok_twisted.bus.line import LONGEST, Turns, character_time, gap, request_time
 from evok_twisted.bus.modbus import ModbusClientProtocol
+from evok_twisted.bus.rtuframing import RtuFraming
 from evok_twisted.conditions import Timer
 from evok_twisted.definitions import Block
 from evok_twisted.serialport import SerialTransport

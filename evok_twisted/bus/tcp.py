@@ -8,8 +8,9 @@ from typing import Literal
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evok_twisted.bus.base import Connection, ModbusBus
-from evok_twisted.bus.framing import RtuFraming, SocketFraming
+from evok_twisted.bus.framing import SocketFraming
 from evok_twisted.bus.line import Pipeline, Turns, gap
+from evok_twisted.bus.rtuframing import RtuFraming
 
 #: longest wait for a connection, in seconds
 CONNECT_TIMEOUT = 3.0

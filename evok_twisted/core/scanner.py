@@ -34,7 +34,6 @@ class Scanner:
     :param interval: seconds between two ticks.
     :param probes: of the slave's bus.
     :param periodic: without it, everything is read once, after a reconnection, and after a write; no more.
-    :param joined: whether one request may read several blocks.
     """
 
     _log = Logger()
@@ -60,7 +59,6 @@ class Scanner:
         probes: Probes,
         *,
         periodic: bool = True,
-        joined: bool = True,
     ) -> None:
         self.slave = slave
         self._interval = interval
@@ -71,7 +69,7 @@ class Scanner:
         self._ticks = 0
         #: blocks to be read whether due or not
         self._dirty: set[Block] = set(slave.blocks)
-        self._reads = Reads(slave.bus.gap if joined else -1, clock)
+        self._reads = Reads(slave.bus.gap, clock)
         self._faults = Faults(
             slave, interval, clock, wanted=self._dirty.update, read=self._has_read_more, useless=self._only_refused
         )

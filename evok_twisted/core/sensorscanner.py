@@ -6,51 +6,27 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from evok_twisted.conditions import Condition, Subscription, Timer, backoff
+from evok_twisted.conditions import Condition, Timer, backoff
 from evok_twisted.core.events import Events
 from evok_twisted.core.identity import Identity
+from evok_twisted.core.owserver import OwServer
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import EvokError, Offline, Refused
 from evok_twisted.logs import Logger
 from evok_twisted.model import onewire
-from evok_twisted.model.sensors import OneWireBus, Sensor, sensor
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import Sensor, sensor
 
 NEVER = float("inf")
 
 #: Something to do on the bus, in its turn; it deals with its own errors.
 Job = Callable[[], Coroutine[Deferred[Any], Any, None]]
-
-
-class OwServer(Protocol):
-    """What the core asks of an owserver.
-
-    All requests answer in bounded time; they fail with ``Offline``, ``Timeout``, ``Refused``, ``BadAnswer``, ``Busy``.
-    """
-
-    @property
-    def online(self) -> bool:
-        """Whether it answers; while not, requests fail at once."""
-
-    def watch(self, watcher: Callable[[bool], object]) -> Subscription:
-        """Call ``watcher`` with ``online`` when that is known first, and whenever it changes."""
-
-    def directory(self, path: str) -> Deferred[list[str]]:
-        """The full paths of everything in a directory."""
-
-    def read(self, path: str) -> Deferred[str]:
-        """The text of a property."""
-
-    def write(self, path: str, text: str) -> Deferred[None]:
-        """Write a property."""
-
-    def present(self, path: str) -> Deferred[bool]:
-        """Whether a sensor is on the bus."""
 
 
 class _Entry:

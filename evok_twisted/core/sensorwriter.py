@@ -16,7 +16,8 @@ from evok_twisted.core.waiting import Queue, Waiting
 from evok_twisted.errors import Conflict, EvokError, Offline
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
-from evok_twisted.model.sensors import OneWireBus, Sensor
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import Sensor
 
 #: Sets the circuit that switches the power of a bus: 1 is off.
 Power = Callable[[int], Awaitable[Device]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from evok_twisted.errors import UnknownDevice
-from evok_twisted.model import aliases, analog, digital, sensors, system
+from evok_twisted.model import aliases, analog, digitalinput, digitaloutput, onewirebus, sensors, system
 from evok_twisted.model.device import Device
 from evok_twisted.model.parameters import shown
 from evok_twisted.problems import nearest
@@ -45,9 +45,9 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("di", "input", (digital.DigitalInput,), ("digitalinput",)),
-        Kind("ro", "relay", (digital.Relay,)),
-        Kind("do", "relay", (digital.DigitalOutput,), ("digitaloutput",)),
+        Kind("di", "input", (digitalinput.DigitalInput,), ("digitalinput",)),
+        Kind("ro", "relay", (digitaloutput.Relay,)),
+        Kind("do", "relay", (digitaloutput.DigitalOutput,), ("digitaloutput",)),
         Kind("ai", "ai", (analog.AnalogInput,), ("analoginput",)),
         Kind("ao", "ao", (analog.AnalogOutput, analog.MainAnalogOutput), ("analogoutput",)),
         Kind("temp", "temp", (sensors.Thermometer,), ("sensor",)),
@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
             (sensors.BatteryMonitor, sensors.EightPins, sensors.TwoPins, sensors.Tag, sensors.Sensor),
             ("sensor",),
         ),
-        Kind("led", "led", (digital.Led,)),
+        Kind("led", "led", (digitaloutput.Led,)),
         Kind("wd", "wd", (system.BoardWatchdog,), ("watchdog",)),
         Kind("modbus_slave", "modbus_slave", (system.ModbusSlave,), ("neuron",)),
         Kind("owpower", "owpower", (system.OneWireBusPower,)),
@@ -65,7 +65,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("register", "register", (system.RawRegister,), on_request=True),
         Kind("data_point", "unit_register", (system.DataPoint,)),
         Kind("nv_save", "nv_save", (system.NonVolatileSave,), ("nvsave",)),
-        Kind("owbus", "owbus", (sensors.OneWireBus,)),
+        Kind("owbus", "owbus", (onewirebus.OneWireBus,)),
         Kind("device_info", "device_info", (system.DeviceInfo,)),
         # the service itself
         Kind("run", "run", (aliases.AliasTable,), on_request=True, listed=False),

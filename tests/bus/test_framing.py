@@ -16,7 +16,8 @@ from pymodbus.pdu.register_message import (
     WriteMultipleRegistersRequest,
 )
 
-from evok_twisted.bus.framing import RtuFraming, SocketFraming, exception_name, exception_of
+from evok_twisted.bus.framing import SocketFraming, exception_name, exception_of
+from evok_twisted.bus.rtuframing import RtuFraming
 from evok_twisted.errors import BadAnswer
 
 

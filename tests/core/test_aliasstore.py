@@ -16,7 +16,7 @@ from evok_twisted.core.aliasstore import RETRY_DELAY, SAVE_DELAY, AliasStore, al
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.desk import Desk
 from evok_twisted.errors import Conflict, NotSaved
-from evok_twisted.model.digital import Led
+from evok_twisted.model.digitaloutput import Led
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from evok_twisted.core.dialects import fragment, listing, state_object
 from evok_twisted.definitions import UnitRegisters
 from evok_twisted.model.aliases import AliasTable, Target
+from evok_twisted.model.onewirebus import OneWireBus
 from evok_twisted.model.registers import INPUT, Registers
-from evok_twisted.model.sensors import TYPES, OneWireBus, sensor
+from evok_twisted.model.sensors import TYPES, sensor
 from evok_twisted.model.system import DataPoint, DeviceInfo, DeviceInfoState
 
 

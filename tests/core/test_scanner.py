@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from fakes import Rig
 from twisted.internet.defer import Deferred, fail
@@ -625,10 +626,13 @@ def test_what_is_read_in_vain_between_two_blocks_is_not_taken(joining):
     assert taken.count(slow) == 100 // slow.frequency
 
 
-def test_a_board_whose_settings_forbid_it_has_each_block_read_by_itself(clock):
+def test_blocks_that_are_not_to_be_joined_are_each_read_by_itself(clock):
     rig = Rig(clock)
     rig.bus.gap = 8
-    rig.scanner = Scanner(rig.slave, 0.02, rig.events, clock, Probes(clock), joined=False)
+    rig.slave.blocks = rig.slave.defined = tuple(
+        msgspec.structs.replace(block, join=False) for block in rig.slave.blocks
+    )
+    rig.scanner = Scanner(rig.slave, 0.02, rig.events, clock, Probes(clock))
     rig.start()
     assert set(requests(rig, 10)) == {(block.start, block.count) for block in rig.slave.blocks}
 

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from evok_twisted.definitions import DigitalInputs, DigitalOutputs, Leds, Relays
 from evok_twisted.errors import BadParameter, BadValue, Conflict
 from evok_twisted.model.device import Pulse
-from evok_twisted.model.digital import pwm_timing
+from evok_twisted.model.digitaloutput import pwm_timing
 from evok_twisted.model.registers import WriteCoil, WriteRegister, WriteRegisters
 
 # Board 00: 4 DI and 4 DO.

@@ -9,7 +9,8 @@ from evok_twisted.model.boards import build
 from evok_twisted.model.device import BoardDevice, State
 from evok_twisted.model.kinds import DEVICES, KINDS
 from evok_twisted.model.meaning import Meaning, meanings
-from evok_twisted.model.sensors import TYPES, OneWireBus, Switch, sensor
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import TYPES, Switch, sensor
 from evok_twisted.problems import Problems
 
 STATES = {device.shows for device in DEVICES}
@@ -32,7 +33,7 @@ def test_a_meaning_is_a_sentence_for_users(state):
 
 
 def test_a_field_says_all_that_there_is_to_say_of_it():
-    from evok_twisted.model.digital import DigitalInputState  # noqa: PLC0415
+    from evok_twisted.model.digitalinput import DigitalInputState  # noqa: PLC0415
 
     assert meanings(DigitalInputState)["debounce"] == Meaning(
         "For how long a level has to last, to count", "ms", "duration", 0, 65535, True

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import BadParameter, BadValue, Conflict
 from evok_twisted.model.boards import build
-from evok_twisted.model.digital import pwm_timing
+from evok_twisted.model.digitaloutput import pwm_timing
 from evok_twisted.model.registers import Registers, WriteCoil, WriteRegisters
 from evok_twisted.problems import Problems
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evok_twisted.errors import BadParameter, BadValue
-from evok_twisted.model.sensors import FAMILIES, TYPES, OneWireBus, Sensor, Tag, Thermometer, sensor
+from evok_twisted.model.onewirebus import OneWireBus
+from evok_twisted.model.sensors import FAMILIES, TYPES, Sensor, Tag, Thermometer, sensor
 
 ADDRESSES = {
     "DS18B20": "28.000028D70000",

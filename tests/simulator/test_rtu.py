@@ -13,7 +13,8 @@ from pymodbus.pdu import bit_message as bits
 from pymodbus.pdu import register_message as registers
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
-from evok_twisted.bus.framing import RtuFraming, check
+from evok_twisted.bus.framing import check
+from evok_twisted.bus.rtuframing import RtuFraming
 from evok_twisted.definitions import load_definition
 from evok_twisted.problems import Problems
 from evok_twisted.simulator.boards import SimulatedBoard
