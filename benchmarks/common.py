@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CONFIG = """
 comm_channels:
@@ -42,10 +43,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+def process(*arguments: object, stdout: Any = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """A process that ends with the block."""
     running = subprocess.Popen(
-        [str(argument) for argument in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [str(argument) for argument in arguments], stdout=stdout, stderr=subprocess.STDOUT, text=True
     )
     try:
         yield running
@@ -124,3 +125,9 @@ def quantiles(values: list[float]) -> str:
     if not ordered:
         return "nothing came"
     return f"p50 {statistics.median(ordered):.2f} ms, p99 {ordered[int(len(ordered) * 0.99)]:.2f} ms"
+
+
+def show(rows: Iterator[tuple[str, str]]) -> None:
+    """Print what was measured."""
+    for name, figure in rows:
+        print(f"{name:24} {figure}", flush=True)

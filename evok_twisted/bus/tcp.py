@@ -17,8 +17,9 @@ CONNECT_TIMEOUT = 3.0
 
 LOOPBACK_PIPELINE = 8
 
-#: Registers that cost a server and us less than one more request.
-GAP = 8
+#: Registers that take no longer than one more request: two bytes each, against a request of 12 bytes and an answer of
+#: 9 besides its registers, each in a packet with headers of 40.
+GAP = (12 + 9 + 2 * 40) // 2
 #: What the line behind a serial server is taken for.
 TUNNELLED = 19200
 
