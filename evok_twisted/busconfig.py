@@ -157,7 +157,7 @@ class Buses:
         if settings is not None and not settings.enabled:
             return None
         if isinstance(settings, ModbusTcpSettings) and settings.framer == "rtu" and settings.pipeline not in (None, 1):
-            self._reader.warning(f"{path}.pipeline", "with framer: rtu one request is in flight; this is passed over")
+            self._reader.warning(f"{path}.pipeline", "ignored: with framer: rtu one request is in flight")
         if isinstance(settings, ModbusRtuSettings) and self._ports.setdefault(settings.port, name) != name:
             message = f"this is the port of the bus {self._ports[settings.port]} too; only one of them can open it"
             self._reader.warning(f"{path}.port", message)

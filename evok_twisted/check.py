@@ -1,4 +1,4 @@
-"""What ``--check`` says."""
+"""``twistd evok --check``: prints what would run, and everything that is wrong."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Timer:
         self._call()
 
 
-class Teller(Protocol):
+class LineLog(Protocol):
     """Who writes the lines of a log: a ``Logger``, or ``Repeats`` for what may come again and again."""
 
     def info(self, format: str, **kwargs: Any) -> None:
@@ -134,7 +134,7 @@ class Condition:
 
     __slots__ = ("_clock", "_log", "lasts", "since")
 
-    def __init__(self, log: Teller, clock: IReactorTime, *, lasts: bool | None = False) -> None:
+    def __init__(self, log: LineLog, clock: IReactorTime, *, lasts: bool | None = False) -> None:
         self._log = log
         self._clock = clock
         self.lasts = lasts

@@ -22,13 +22,13 @@ class EvokError(Exception):
     rpc: ClassVar[int] = -32000
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The sentence for clients, with what became of a command."""
         if self.sent:
             return f"{self}; it was sent, and may have been done"
         return f"{self}; nothing was sent" if self.may_be_sent else str(self)
 
-    #: whether it may or may not have been sent: then it is always told which
+    #: whether it may or may not have been sent: every answer says which
     may_be_sent: ClassVar[bool] = False
 
 

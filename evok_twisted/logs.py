@@ -35,12 +35,12 @@ class MutedLogger(Logger):
 
 
 class Repeats:
-    """Tells of what may come again and again: the first times as it is, then a line each minute while it goes on.
+    """Logs what may come again and again: the first times as it is, then a line each minute while it goes on.
 
-    The line has how often it came, and the last of the messages. When a minute brought none it is over, which is told,
-    and all begins anew.
+    The line has how often it came, and the last of the messages. When a minute brought none it is over, which is
+    logged, and all begins anew.
 
-    :param burst: messages in a row that are told at once: what begins, and its end.
+    :param burst: messages in a row that are logged at once: what begins, and its end.
     """
 
     #: seconds between two lines while it goes on
@@ -50,33 +50,33 @@ class Repeats:
         self._log = log
         self._clock = clock
         self._burst = burst
-        self._told = 0
+        self._burst_used = 0
         self._last: tuple[Any, str, dict[str, object]] = (LogLevel.info, "", {})
         self._count = self._total = 0
         self._alarm: IDelayedCall | None = None
 
     @property
     def going_on(self) -> bool:
-        """Whether something was told in the last minute."""
+        """Whether something was logged in the last minute."""
         return self._alarm is not None
 
     def info(self, format: str, **kwargs: object) -> None:
         """Tell of it, at level info."""
-        self._tell(LogLevel.info, format, kwargs)
+        self._log_or_count(LogLevel.info, format, kwargs)
 
     def warn(self, format: str, **kwargs: object) -> None:
         """Tell of it, at level warn."""
-        self._tell(LogLevel.warn, format, kwargs)
+        self._log_or_count(LogLevel.warn, format, kwargs)
 
     def error(self, format: str, **kwargs: object) -> None:
         """Tell of it, at level error."""
-        self._tell(LogLevel.error, format, kwargs)
+        self._log_or_count(LogLevel.error, format, kwargs)
 
-    def _tell(self, level: Any, format: str, kwargs: dict[str, object]) -> None:
+    def _log_or_count(self, level: Any, format: str, kwargs: dict[str, object]) -> None:
         if self._alarm is None:
             self._alarm = self._clock.callLater(self.period, self._sum_up)
-        if self._told < self._burst:
-            self._told += 1
+        if self._burst_used < self._burst:
+            self._burst_used += 1
             self._log.emit(level, format, **kwargs)
         else:
             self._count += 1
@@ -95,7 +95,7 @@ class Repeats:
             if self._total:
                 message = "this was the last of {repeated} more messages, and is over now: " + format
                 self._log.emit(LogLevel.info, message, repeated=self._total, **kwargs)
-            self._told = self._total = 0
+            self._burst_used = self._total = 0
             self._last = (LogLevel.info, "", {})
 
 

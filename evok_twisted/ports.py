@@ -88,8 +88,8 @@ class Port(StreamServerEndpointService):
     """
 
     def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str) -> None:
-        self._telling = _Telling(endpoint, what)
-        super().__init__(self._telling, factory)
+        self._reporting = _Reporting(endpoint, what)
+        super().__init__(self._reporting, factory)
 
     def privilegedStartService(self) -> None:
         """Listen: here, so that a port below 1024 can be had before twistd gives up being root.
@@ -97,13 +97,13 @@ class Port(StreamServerEndpointService):
         :raises SystemExit: the port cannot be had; a service that nobody can reach would only seem to run.
         """
         super().privilegedStartService()
-        if self._telling.failed:
+        if self._reporting.failed:
             raise SystemExit(1)
 
 
 @implementer(IStreamServerEndpoint)
-class _Telling:
-    """An endpoint that tells how listening came out, whenever that is known."""
+class _Reporting:
+    """An endpoint that logs whether it listens, whenever that is known."""
 
     _log = Logger()
 

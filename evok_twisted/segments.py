@@ -105,9 +105,9 @@ class ModbusSegment(Service, Generic[_Settings]):
             self._around.core.registry.add(device)
         for board in self.boards.values():
             board.attach()
-        self._tell_health()
+        self._report_health()
 
-    def _tell_health(self) -> None:
+    def _report_health(self) -> None:
         slaves = [board.slave for board in self.boards.values()]
         self._around.core.health.add(self.bus, self.kind, slaves, self.line_use())
 
@@ -157,7 +157,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             if self.running:
                 board.scanner.start()
         self.boards = {name: self.boards[name] for name in wanted}
-        self._tell_health()
+        self._report_health()
 
     def describe(self) -> Iterator[str]:
         for board in self.boards.values():

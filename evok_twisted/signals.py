@@ -13,7 +13,7 @@ _log = Logger()
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _ABORTS = (signal.SIGABRT, signal.SIGXCPU)
 #: Signals that would kill it, and say nothing that it understands.
-_PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def take_signals(reactor: Any) -> None:
@@ -30,12 +30,12 @@ def take_signals(reactor: Any) -> None:
         reactor.callFromThread(reactor.stop)
         signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
 
-    def pass_over(number: int, _frame: object) -> None:
-        message = "{name} is passed over; to have a new configuration taken, restart the service"
+    def ignore(number: int, _frame: object) -> None:
+        message = "{name} is ignored; restart the service to apply a new configuration"
         reactor.callFromThread(_log.info, message, name=signal.Signals(number).name)
 
     for number in (*_ENDS, *_ABORTS):
         signal.signal(number, stop)
-    for number in _PASSED_OVER:
+    for number in _IGNORED:
         if signal.getsignal(number) is signal.SIG_DFL:  # twistd's log file is rotated on one of them
-            signal.signal(number, pass_over)
+            signal.signal(number, ignore)

@@ -43,7 +43,7 @@ class Systemd(Service):
         self._reactor = reactor
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._watchdog = _watchdog_interval(environ)
-        self._told = ""
+        self._status_sent = ""
         self._loops: list[LoopingCall] = []
 
     def startService(self) -> None:
@@ -53,8 +53,8 @@ class Systemd(Service):
             self._reactor.addSystemEventTrigger("before", "shutdown", self._send, "STOPPING=1\nSTATUS=stopping")
 
     def _ready(self) -> None:
-        self._told = self._status()
-        self._send(f"READY=1\nSTATUS={self._told}")
+        self._status_sent = self._status()
+        self._send(f"READY=1\nSTATUS={self._status_sent}")
         self._loop(self._look, LOOK)
         if self._watchdog:
             self._loop(self._beat, self._watchdog / 2)
@@ -67,15 +67,15 @@ class Systemd(Service):
 
     def _look(self) -> None:
         status = self._status()
-        if status != self._told:
-            self._told = status
+        if status != self._status_sent:
+            self._status_sent = status
             self._send(f"STATUS={status}")
 
     def _beat(self) -> None:
         if self._alive():
             self._send("WATCHDOG=1")
         else:
-            self._log.error("a scan stands still; systemd is not told that all is well")
+            self._log.error("a scan stands still; systemd is not notified")
 
     def _send(self, message: str) -> None:
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
@@ -84,7 +84,7 @@ class Systemd(Service):
                 notify.setblocking(False)
                 notify.sendto(message.encode(), address)
         except OSError as error:
-            self._log.warn("systemd cannot be told {message}: {why}", message=message, why=error)
+            self._log.warn("systemd cannot be notified of {message}: {why}", message=message, why=error)
 
     def stopService(self) -> None:
         super().stopService()

@@ -102,7 +102,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if problems.fatal:
         print(*problems.found, sep="\n", file=sys.stderr)
         raise SystemExit(cfg.BAD_CONFIG)
-    _tell(config, options, problems)
+    _begin_log(config, options, problems)
     unit.aliases.load()
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
@@ -136,7 +136,7 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
     return config or cfg.Config(), None
 
 
-def _tell(config: cfg.Config, options: Options, problems: Problems) -> None:
+def _begin_log(config: cfg.Config, options: Options, problems: Problems) -> None:
     """Begin the log, where it is to go."""
     if config.logging.file:
         _log_to(Path(config.logging.file), problems)

@@ -99,7 +99,7 @@ class Unit(Service):
         """
         ends = Deferred.fromCoroutine(self._end_commands())
         ends.addTimeout(LONGEST_END, self.reactor)
-        ends.addErrback(self._tell_unfinished)
+        ends.addErrback(self._log_unfinished)
         await ends
         await self.aliases.stop()
 
@@ -109,7 +109,7 @@ class Unit(Service):
         for segments in (sensors, boards):
             await DeferredList([Deferred.fromCoroutine(one.drain()) for one in segments])
 
-    def _tell_unfinished(self, failure: Failure) -> None:
+    def _log_unfinished(self, failure: Failure) -> None:
         failure.trap(TimeoutError)
         self._log.error("commands are still under way after {n} s; given up", n=LONGEST_END)
 

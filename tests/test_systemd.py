@@ -100,7 +100,7 @@ def test_the_watchdog_does_not_hear_when_something_stands_still(manager, log):
     manager.alive = False
     manager.reactor.pump([15] * 4)
     assert manager.told == []
-    assert log.texts("error")[0] == "a scan stands still; systemd is not told that all is well"
+    assert log.texts("error")[0] == "a scan stands still; systemd is not notified"
 
 
 def test_a_watchdog_of_another_process_is_none_of_ours(manager):
@@ -129,4 +129,4 @@ def test_a_socket_that_is_gone_costs_a_line_in_the_log(tmp_path, log):
     service = Systemd(lambda: "x", lambda: True, Reactor(), {"NOTIFY_SOCKET": str(tmp_path / "none")})
     service.startService()
     service.stopService()
-    assert "systemd cannot be told" in log.texts("warn")[0]
+    assert "systemd cannot be notified of READY=1" in log.texts("warn")[0]

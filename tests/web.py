@@ -77,7 +77,7 @@ class Talk:
             send=self.sent.append,
             listen=self.filters.append,
             peer="test",
-            told=Repeats(Logger(), self.rig.clock, burst=1),
+            repeats=Repeats(Logger(), self.rig.clock, burst=1),
         )
 
     def say(self, message):

@@ -20,7 +20,7 @@ from evok_twisted.model.device import Device
 STALL_LIMIT = 60
 #: Seconds between two pings, and how many a client may leave without a sign of life.
 PING_INTERVAL = 30
-PATIENCE = 2
+UNANSWERED_PINGS = 2
 #: Seconds that what a client sends may take in one turn; then it waits four times as long as that took.
 LONGEST_TURN = 0.002
 
@@ -40,7 +40,7 @@ class Latest:
         return bool(self._devices)
 
     def add(self, changes: Iterable[Change]) -> None:
-        """These have changed."""
+        """Remember that the devices of ``changes`` have changed."""
         self._devices.update(dict.fromkeys(device for device, _ in changes))
 
     def take(self) -> list[Device]:
@@ -67,7 +67,7 @@ class Carrier(Protocol):
         """Send a message that was made ready for many, if the client is still there."""
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a ping, which a client that is there answers."""
 
     def drop(self) -> None:
         """End the connection at once."""
@@ -105,7 +105,7 @@ class Client:
         self._turn = 0.0
         self._unanswered = 0
         self._throttle = Timer(clock, carrier.resume)
-        self._patience = Timer(clock, self._give_up)
+        self._stall_end = Timer(clock, self._give_up)
         self._pings = Timer(clock, self._ping)
         self._pings.start(PING_INTERVAL)
 
@@ -114,9 +114,9 @@ class Client:
         self._hub.join(self, self.desk, wanted)
 
     def leave(self) -> None:
-        """It is gone."""
+        """Forget the client: its connection is gone."""
         self._hub.leave(self)
-        for timer in (self._throttle, self._patience, self._pings):
+        for timer in (self._throttle, self._stall_end, self._pings):
             timer.stop()
         self._missed.take()
 
@@ -130,16 +130,16 @@ class Client:
             self._carrier.send_prepared(message)
 
     def stall(self) -> None:
-        """It does not read what it is sent."""
+        """Keep changes back: the client does not read what it is sent."""
         self._stalled = True
         self._carrier.pause()
-        if not self._patience.running:
-            self._patience.start(STALL_LIMIT)
+        if not self._stall_end.running:
+            self._stall_end.start(STALL_LIMIT)
 
     def go_on(self) -> None:
-        """It reads again."""
+        """Send what was kept back: the client reads again."""
         self._stalled = False
-        self._patience.stop()
+        self._stall_end.stop()
         if self._missed:
             self._carrier.send(self.desk.listing(self._missed.take()))
         self._carrier.resume()
@@ -175,11 +175,11 @@ class Client:
     # Whether it is there
 
     def heard(self) -> None:
-        """There was a sign of life."""
+        """Note that the client answered a ping, or sent anything else."""
         self._unanswered = 0
 
     def _ping(self) -> None:
-        if self._unanswered >= PATIENCE:
+        if self._unanswered >= UNANSWERED_PINGS:
             self._log.info("{name} is silent; dropped", name=self._carrier.name)
             self._carrier.drop()
             return

@@ -43,7 +43,7 @@ def our_version() -> str:
 
 def failure_of(error: EvokError) -> bytes:
     """The JSON of what went wrong."""
-    return encode(Failed(errors={error.name: error.told}, sent=error.sent))
+    return encode(Failed(errors={error.name: error.message}, sent=error.sent))
 
 
 def failure(name: str, message: str) -> bytes:
@@ -135,7 +135,7 @@ class JsonResource(Resource):
             return _body(request, refused(request, error))
 
     def body(self, request: Request) -> bytes:
-        """What was sent."""
+        """The body of the request."""
         assert request.content is not None
         sent: bytes = request.content.read()
         return sent

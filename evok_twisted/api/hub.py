@@ -11,7 +11,7 @@ from evok_twisted.core.filters import DEFAULT, Filter
 
 
 class Client(Protocol):
-    """Who listens."""
+    """A client that messages are delivered to."""
 
     def deliver(self, message: Any, changes: tuple[Change, ...]) -> None:
         """Take a prepared message that tells of ``changes``."""
@@ -24,7 +24,7 @@ Key = tuple[str, Filter]
 
 
 class _Group:
-    """Clients that hear the same."""
+    """Clients of one dialect and one filter: they get the same messages."""
 
     def __init__(self, desk: Desk, wanted: Filter, prepare: Prepare) -> None:
         self.clients: dict[Client, None] = {}
@@ -33,7 +33,7 @@ class _Group:
         self.subscription = desk.subscribe(self._publish, wanted)
 
     def _publish(self, changes: ChangeSet) -> None:
-        message = self._prepare(self._desk.told(changes.changes))
+        message = self._prepare(self._desk.render(changes.changes))
         for client in tuple(self.clients):
             client.deliver(message, changes.changes)
 

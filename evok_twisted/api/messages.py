@@ -79,4 +79,4 @@ def succeeded(given: Id, result: bytes) -> bytes:
 
 def refused(given: Id, error: EvokError) -> bytes:
     """The reply to a command that was not."""
-    return encode(Reply(given, False, error=Error(error.code, error.told, error.sent)))
+    return encode(Reply(given, False, error=Error(error.code, error.message, error.sent)))

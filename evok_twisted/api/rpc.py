@@ -148,7 +148,7 @@ class Rpc(DeskResource):
         try:
             answer = encode(RpcAnswer(result=await _do(name, parameters, desk), id=given))
         except EvokError as error:
-            answer = _error(given, error.rpc, error.told, {"code": error.code, "sent": error.sent})
+            answer = _error(given, error.rpc, error.message, {"code": error.code, "sent": error.sent})
         except Exception:
             self._log.failure("{name}({parameters})", name=name, parameters=shown(parameters))
             answer = _error(given, EvokError.rpc, "something went wrong in the service; its log says more")

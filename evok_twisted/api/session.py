@@ -1,4 +1,4 @@
-"""What a client may say, and what it is told: the messages of docs/protocol.md, whatever carries them."""
+"""What a client may say, and what it hears: the messages of docs/protocol.md, whatever carries them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Session:
     """One client's talk with the service.
 
     A command with an ``id`` gets exactly one reply; without one it gets an answer only where the answer is its
-    purpose. What cannot be understood is passed over.
+    purpose. What cannot be understood is ignored.
 
     :param desk: the client's.
     :param send: sends one message to the client; does nothing when the client is gone.
-    :param listen: is told the filter whenever the client chooses one.
+    :param listen: called with the filter whenever the client chooses one.
     :param peer: the client's address, for the log.
-    :param told: tells of what its client does not hear of.
+    :param repeats: logs what its client does not hear of.
     """
 
     _log = Logger()
@@ -49,14 +49,14 @@ class Session:
         send: Callable[[bytes], None],
         listen: Callable[[Filter], None],
         peer: str,
-        told: Repeats,
+        repeats: Repeats,
     ) -> None:
         self._desk = desk
         self._all_filtered = all_filtered
         self._send = send
         self._listen = listen
         self._peer = peer
-        self._told = told
+        self._repeats = repeats
         self._filter = DEFAULT
 
     def handle(self, payload: bytes) -> None:
@@ -91,7 +91,9 @@ class Session:
         self._log.debug("{peer}: {error!r}", peer=self._peer, error=error)
         if given is None and message.get("cmd") == "set":
             what = " ".join(str(message.get(key))[:60] for key in ("dev", "circuit"))
-            self._told.warn("{peer}: set of {what} was refused: {why}", peer=self._peer, what=what, why=error.told)
+            self._repeats.warn(
+                "{peer}: set of {what} was refused: {why}", peer=self._peer, what=what, why=error.message
+            )
         if given is not None:
             self._send(refused(given, error))
 
@@ -122,7 +124,7 @@ class Session:
         else:
             self._send(self._desk.listing((device,)))
 
-    def _tell_health(self, message: Mapping[str, Any]) -> None:
+    def _report_health(self, message: Mapping[str, Any]) -> None:
         report = self._desk.health()
         if "id" in message:
             self._succeed(message["id"], encode(report))
@@ -149,7 +151,7 @@ class Session:
         "filter": _choose,
         "set": _set,
         "full": _full,
-        "health": _tell_health,
+        "health": _report_health,
     }
 
 

@@ -87,7 +87,7 @@ class Webhook:
         self._down = Condition(Repeats(self._log, clock, burst=4), clock)
 
     def start(self) -> None:
-        """Tell of changes from now on."""
+        """Send changes from now on."""
         self._subscription = self._desk.subscribe(self._changed, self._wanted)
 
     def _changed(self, changes: ChangeSet) -> None:
@@ -116,7 +116,7 @@ class Webhook:
         if self._stopped:
             return
         self._waiting.give_back(self._sending)
-        message = "webhook {url} fails: {why}; changes are kept, and it is tried on"
+        message = "webhook {url} fails: {why}; changes are kept; retrying"
         self._down.begin(message, url=self._url, why=_reason(failure))
         self._retry.start(backoff(self._failures, 1.0, SLOWEST_RETRY))
         self._failures += 1

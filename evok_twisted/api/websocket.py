@@ -35,7 +35,7 @@ from evok_twisted.model.kinds import DIALECTS, Dialect
 #: Seconds that clients have to answer the close at the end of the service.
 GOODBYE = 0.5
 #: Seconds that a client has to answer any other close, before it is dropped.
-CLOSE_PATIENCE = 5
+CLOSE_TIMEOUT = 5
 #: Where it is.
 PATH = b"ws"
 #: Close codes of RFC 6455.
@@ -47,8 +47,8 @@ ANY_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 #: Bytes of the shortest frame of a client, and fragments that a message may have.
 SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
 
-#: Hosts of clients of which it is remembered what was told.
-MOST_TOLD = 1000
+#: Hosts of clients of which it is remembered what was logged.
+MOST_REPEATS = 1000
 
 
 @implementer(IPushProducer)
@@ -150,8 +150,8 @@ class Connection(WebSocketServerProtocol):
 
     def _fail_connection(self, code: int = GOING_AWAY, reason: str = "going away") -> None:
         if self.state == self.STATE_OPEN:
-            told = self.factory.telling(self.transport.getPeer())
-            told.warn("{peer} is closed with {code}: {why}", peer=self.peer, code=code, why=reason)
+            repeats = self.factory.repeats_of(self.transport.getPeer())
+            repeats.warn("{peer} is closed with {code}: {why}", peer=self.peer, code=code, why=reason)
         super()._fail_connection(code, reason)
 
     def close_with(self, code: int, reason: str) -> None:
@@ -160,7 +160,7 @@ class Connection(WebSocketServerProtocol):
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
             # Autobahn's own timer for this is on a global clock
             if self._closing is not None:
-                self._closing.start(CLOSE_PATIENCE)
+                self._closing.start(CLOSE_TIMEOUT)
 
     # The carrier of a client
 
@@ -240,12 +240,12 @@ class ConnectionFactory(WebSocketServerFactory):
         self.hub = Hub(self.prepareMessage)
         self.connections: dict[Connection, None] = {}
         self._all_filtered = settings.all_filtered
-        self._told: dict[str, Repeats] = {}
+        self._repeats: dict[str, Repeats] = {}
         self.setProtocolOptions(
             maxConnections=settings.max_clients,
             maxMessagePayloadSize=settings.max_message_size,
             maxFramePayloadSize=settings.max_message_size,
-            closeHandshakeTimeout=CLOSE_PATIENCE,
+            closeHandshakeTimeout=CLOSE_TIMEOUT,
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
         )
@@ -259,22 +259,22 @@ class ConnectionFactory(WebSocketServerFactory):
             await deferLater(self.reactor, 0.01)
 
     def session(self, connection: Connection, client: Client) -> Session:
-        """What a client talks to."""
+        """The session that understands what the client of ``connection`` sends."""
         return Session(
             client.desk,
             all_filtered=self._all_filtered,
             send=connection.send,
             listen=client.listen,
             peer=connection.peer or "",
-            told=self.telling(connection.transport.getPeer()),
+            repeats=self.repeats_of(connection.transport.getPeer()),
         )
 
-    def telling(self, peer: Any) -> Repeats:
+    def repeats_of(self, peer: Any) -> Repeats:
         """What tells of one client, by its host: however often it connects."""
         host = str(getattr(peer, "host", ""))
-        if len(self._told) > MOST_TOLD:
-            self._told = {host: told for host, told in self._told.items() if told.going_on}
-        return self._told.setdefault(host, Repeats(self._log, self.reactor, burst=1))
+        if len(self._repeats) > MOST_REPEATS:
+            self._repeats = {host: one for host, one in self._repeats.items() if one.going_on}
+        return self._repeats.setdefault(host, Repeats(self._log, self.reactor, burst=1))
 
 
 class UpgradeResource(Resource):

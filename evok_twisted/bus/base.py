@@ -182,7 +182,7 @@ class ModbusBus(ABC):
             self._client.withdraw(answer)
 
     def connected(self, protocol: ModbusClientProtocol) -> None:
-        """A connection is made."""
+        """Use ``protocol``, whose connection was made just now."""
         self._protocol = protocol
         self._connected_at = self._clock.seconds()
         self._useful = False
@@ -206,10 +206,10 @@ class ModbusBus(ABC):
         if self._standby is not None:
             self._abandon(self._why)
         else:
-            self._down.begin("{bus!r} cannot be connected: {why}; trying on", bus=self, why=why)
+            self._down.begin("{bus!r} cannot be connected: {why}; retrying", bus=self, why=why)
 
     def lost(self, protocol: ModbusClientProtocol, why: str) -> None:
-        """A connection is gone."""
+        """Do without ``protocol``, whose connection is gone; wait a moment for another, or be offline."""
         if self._protocol is not protocol:
             return
         self._protocol = None

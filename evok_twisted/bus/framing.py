@@ -116,7 +116,7 @@ class Framing(Protocol):
 
 
 def decoder() -> DecodePDU:
-    """What makes answers of bytes."""
+    """What decodes the PDUs of answers."""
     decoder = DecodePDU(False)
     decoder.register(_ReadHoldingRegisters)
     decoder.register(_ReadInputRegisters)
@@ -127,7 +127,7 @@ class SocketFraming:
     """Modbus TCP on one connection, as a client.
 
     Where what comes can no longer be followed, because a length is wrong or there are bytes that none counts, the frame
-    of an awaited transaction is a place to go on from. What nobody asked for is passed over, up to a bound.
+    of an awaited transaction is a place to go on from. What nobody asked for is ignored, up to a bound.
     """
 
     awaited = 0

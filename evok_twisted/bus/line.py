@@ -61,10 +61,10 @@ class Line(Protocol):
         """So many bytes were sent, and so many are awaited; the seconds that both are under way."""
 
     def heard(self) -> None:
-        """Something came, whatever it was."""
+        """Note that bytes came, whatever they are."""
 
     def unanswered(self, unit: int) -> bool:
-        """``unit`` did not answer in time; whether it is left alone for a while now."""
+        """``unit`` did not answer in time; returns whether it is left alone for a while now."""
 
 
 class Pipeline:

@@ -52,7 +52,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     pymodbus's mixin gives it ``read_holding_registers`` and its like; each returns a Deferred of the answer, which
     fails with ``Refused``, ``Timeout``, ``BadAnswer``, or ``Offline`` when the connection goes. Writes go ahead of
-    reads. Answers are matched by transaction and unit; one that is late or foreign is passed over.
+    reads. Answers are matched by transaction and unit; one that is late or foreign is ignored.
 
     :param timeout: seconds for an answer, from sending, besides those that both take on the line.
     :param framing: makes frames of requests, and finds answers.
@@ -63,7 +63,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
 
     #: requests in a row without a byte in return, after which the connection is taken for dead: a server that was
     #: switched off says nothing, and TCP alone would notice minutes later
-    patience = 3
+    silent_limit = 3
     #: seconds that a probe which was sent has for its answer when a write waits for it
     courtesy = 0.1
 
@@ -238,7 +238,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             return "a write was not answered"
         if self._framing.partial:
             return "a frame was left incomplete"
-        return "the server is silent" if self._silent >= self.patience else ""
+        return "the server is silent" if self._silent >= self.silent_limit else ""
 
     def _give_up(self, why: str) -> None:
         self.given_up = why
@@ -253,7 +253,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             for transaction, unit, pdu in self._framing.feed(data):
                 request = self._in_flight.get(transaction)
                 if request is None or request.pdu.dev_id != unit:
-                    self._log.debug("passed over an answer of unit {unit}, late or foreign", unit=unit)
+                    self._log.debug("ignored an answer of unit {unit}, late or foreign", unit=unit)
                     continue
                 del self._in_flight[transaction]
                 self._answered(request, pdu)

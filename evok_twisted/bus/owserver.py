@@ -190,7 +190,7 @@ class OwServer:
         if not self._retry.running:
             self._retry.start(retry_delay(self._attempts))
         after = " any more, after {lasted:.1f} s" if self.online else ""
-        message = "the {server!r} does not answer" + after + "; trying on: {why}"
+        message = "the {server!r} does not answer" + after + ": {why}; retrying"
         if self._down.begin(message, server=self, why=error):
             self._turned.emit(False)
 

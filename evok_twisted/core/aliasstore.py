@@ -77,7 +77,7 @@ class AliasStore:
             if os.path.exists(file):
                 self._load(file)
             if file == self._file:
-                self._tell_exchanged(file.with_name(EVOKS_FILE))
+                self._log_exchanged(file.with_name(EVOKS_FILE))
         self._registry.book.watch(self._changed)
         if self._unsaved:
             self._saving.start_within(SAVE_DELAY)
@@ -108,7 +108,7 @@ class AliasStore:
             self._log.error("{file} stays as it was{kept}", file=file, kept=self._put_aside(file))
         self._unsaved = bool(wrong) or file != self._file
 
-    def _tell_exchanged(self, evoks: Path) -> None:
+    def _log_exchanged(self, evoks: Path) -> None:
         """Tell of aliases that a version before 0.2 took from Evok's file as inputs for outputs, or the reverse.
 
         Which of the two is meant by now, only the user knows.
@@ -184,7 +184,7 @@ class AliasStore:
             await self._in_thread(lambda: write_file(file, text))
         except OSError as error:
             self._unsaved = True
-            message = "aliases cannot be saved to {file}: {why}; trying on, apis.alias_file names another place"
+            message = "aliases cannot be saved to {file}: {why}; retrying. apis.alias_file names another place"
             self._failing.begin_badly(message, file=file, why=error.strerror)
             self._saving.start_within(RETRY_DELAY)
             raise NotSaved(f"aliases cannot be saved to {file}: {error.strerror}") from error

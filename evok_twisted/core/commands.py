@@ -110,7 +110,7 @@ class Commands:
         outcomes: list[EvokError | None] = [None] * len(sets)
         wanted: list[Mapping[str, Any]] = []
         async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
-            with _told_apart(n):
+            with _distinct(n):
                 wanted.append(self._checked(device, parameters))
                 try:
                     self._check(device, wanted[n])
@@ -120,7 +120,7 @@ class Commands:
         try:
             for n, (device, parameters) in enumerate(sets):
                 if "alias" in parameters and outcomes[n] is None:
-                    with _told_apart(n):
+                    with _distinct(n):
                         renamings[n] = _Renaming(self._registry, device, parameters["alias"])
         except EvokError:
             for renaming in reversed(renamings.values()):
@@ -130,7 +130,7 @@ class Commands:
             {
                 n: Assignment(device, wanted[n], by, "alias" not in parameters)
                 for n, (device, parameters) in enumerate(sets)
-                # an alias is given to the device already, and who is told "superseded" would not expect that
+                # an alias is given to the device already, and who gets "superseded" would not expect that
                 if outcomes[n] is None and wanted[n]
             }
         )
@@ -140,8 +140,8 @@ class Commands:
                 outcomes[n] = self._error_of(result, sets[n][0])
                 if n in renamings:
                     renamings[n].undo()
-            self._tell(sets[n][0], outcomes[n])
-        # what was given and taken back is told, too: somebody may have seen it
+            self._log_outcome(sets[n][0], outcomes[n])
+        # what was given and taken back is reported, too: somebody may have seen it
         self._events.publish(dict.fromkeys(sets[n][0] for n, one in renamings.items() if one.renamed), by)
         return outcomes
 
@@ -177,13 +177,13 @@ class Commands:
             for n, deferred in zip(batch, writer.submit_all(tuple(batch.values())), strict=True)
         ]
 
-    def _tell(self, device: Device, error: EvokError | None) -> None:
+    def _log_outcome(self, device: Device, error: EvokError | None) -> None:
         """Log when commands to a device begin to fail at the hardware, and when they work again."""
         if error is None and device in self._failing:
             self._failing.pop(device).end("{device!r}: commands work again, after {lasted:.1f} s", device=device)
         elif isinstance(error, Refused | Timeout | BadAnswer | Offline):
             failing = self._failing.setdefault(device, Condition(self._log, self.clock))
-            failing.begin("{device!r}: a command failed: {error}", device=device, error=error.told)
+            failing.begin("{device!r}: a command failed: {error}", device=device, error=error.message)
 
 
 class _Renaming:
@@ -213,7 +213,7 @@ class _Renaming:
 
 
 @contextmanager
-def _told_apart(index: int) -> Iterator[None]:
+def _distinct(index: int) -> Iterator[None]:
     """Let an error say about which of several sets it is."""
     try:
         yield

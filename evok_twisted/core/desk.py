@@ -102,7 +102,7 @@ class Desk:
         """The JSON list of the states of ``devices``."""
         return listing(devices, self.dialect)
 
-    def told(self, changes: Iterable[Change]) -> bytes:
+    def render(self, changes: Iterable[Change]) -> bytes:
         """The JSON list of the states that ``changes`` brought."""
         return b"[%b]" % b",".join([fragment_of(change, self.dialect) for change in changes])
 

@@ -106,7 +106,7 @@ IDENTITY = frozenset({"dev", "circuit", "glob_dev_id", "relay_type"})
 def settable(device: Device, parameters: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
     """What a client asks to be set, without what it only gives back.
 
-    Clients post a state back whole, or with one field of it changed. What is shown and cannot be set is passed over
+    Clients post a state back whole, or with one field of it changed. What is shown and cannot be set is ignored
     where it is as it is shown. Of a whole state, if that has more fields than one or two, all of it is, and what can be
     set is where it differs: what is given back unchanged is not to be written.
 

@@ -24,9 +24,9 @@ class Faults:
     What is refused is halved until what can be read is read. What is not is asked for again, less and less often.
 
     :param interval: seconds between two scans.
-    :param wanted: is told of blocks that are to be read soon.
+    :param wanted: called with blocks that are to be read soon.
     :param read: called when something was read besides what a scan asked for.
-    :param useless: is told why, when nothing of a block can be read.
+    :param useless: called with the reason, when nothing of a block can be read.
     """
 
     _log = Logger()
@@ -58,8 +58,8 @@ class Faults:
         self._overdue: dict[Block, _Overdue] = {}
         #: blocks that are being explored, and are not read meanwhile
         self._explored: set[Block] = set()
-        #: what is told of each block
-        self._told: dict[Block, Repeats] = {}
+        #: what logs the state of each block
+        self._repeats: dict[Block, Repeats] = {}
 
     @property
     def exploring(self) -> bool:
@@ -94,7 +94,7 @@ class Faults:
             self._slave.troubles.pop(block, None)
             lasted = self._clock.seconds() - refusal.since
             message = "{slave!r} reads {block!s} again, after {lasted:.1f} s"
-            self._telling(block).info(message, slave=self._slave, block=block, lasted=lasted)
+            self._repeats_of(block).info(message, slave=self._slave, block=block, lasted=lasted)
         if overdue is not None and overdue.condition.end(
             "{slave!r} answers for {block!s} again, after {lasted:.1f} s", slave=self._slave, block=block
         ):
@@ -104,12 +104,12 @@ class Faults:
         """A read of ``block`` failed, while others were answered: the rounds must not wait for it every time."""
         overdue = self._overdue.get(block)
         if overdue is None:
-            condition = Condition(self._telling(block), self._clock)
+            condition = Condition(self._repeats_of(block), self._clock)
             overdue = self._overdue[block] = _Overdue(condition, self._clock.seconds())
         overdue.count += 1
         if overdue.count > 1:  # once is made up for on the next tick
             overdue.next_time = self._clock.seconds() + backoff(overdue.count, self._interval, self.slowest)
-        if overdue.count == self._slave.patience:
+        if overdue.count == self._slave.silent_polls:
             message = "{slave!r} answers, but not when asked for {block!s}: {why}"
             overdue.condition.begin(message, slave=self._slave, block=block, why=why)
             self._note(block, f"does not answer for {block}")
@@ -117,7 +117,7 @@ class Faults:
     def was_refused(self, block: Block, error: Refused) -> None:
         """A read of ``block`` was refused."""
         if error.exception not in NOT_THERE:
-            self._tell_refused(block, str(error), ())
+            self._log_refused(block, str(error), ())
         elif block in self._slave.blocks and block not in self._explored:
             refusal = self._refused.get(block)
             if refusal is None or refusal.parts or refusal.count % self.explored_every == 0:
@@ -144,13 +144,13 @@ class Faults:
         if block not in self._slave.blocks:
             return  # it has gone and come meanwhile
         if not found.readable:
-            refusal = self._tell_refused(block, f"{why}; none of them can be read", found.refused)
+            refusal = self._log_refused(block, f"{why}; none of them can be read", found.refused)
             self._refuse_all(block, why, refusal)
             return
         self._slave.divide(block, found.readable)
         self._wanted(found.readable)
         registers = f"; registers {ranges(found.refused)} cannot be read" if found.refused else ", but all of its parts"
-        refusal = self._tell_refused(block, why + registers, found.refused)
+        refusal = self._log_refused(block, why + registers, found.refused)
         refusal.parts = found.readable
         if found.refused:
             refusal.register = msgspec.structs.replace(block, start=found.refused[0], count=1)
@@ -186,22 +186,22 @@ class Faults:
     def _is_not_there(self, failure: Failure) -> None:
         failure.trap(EvokError)
 
-    # What is told
+    # What is logged
 
-    def _tell_refused(self, block: Block, why: str, registers: Iterable[int]) -> _Refusal:
+    def _log_refused(self, block: Block, why: str, registers: Iterable[int]) -> _Refusal:
         refusal = self._refused.setdefault(block, _Refusal(self._clock.seconds()))
         if refusal.why != why:
             refusal.why = why
             message = "{slave!r} refuses to read {block!s}: {why}"
-            self._telling(block).error(message, slave=self._slave, block=block, why=why)
+            self._repeats_of(block).error(message, slave=self._slave, block=block, why=why)
         self._note(block, f"refuses to read {block}: {why}", registers)
         return refusal
 
-    def _telling(self, block: Block) -> Repeats:
-        return self._told.setdefault(block, Repeats(self._log, self._clock))
+    def _repeats_of(self, block: Block) -> Repeats:
+        return self._repeats.setdefault(block, Repeats(self._log, self._clock))
 
     def _note(self, block: Block, what: str, registers: Iterable[int] = ()) -> None:
-        """Values that were read once and are not any more look as good as ever: this is where it is told."""
+        """Values that were read once and are not any more look as good as ever: so it is logged."""
         keys = keys_of(block)
         offset = keys.start - block.start
         if any(key in self._slave.registers for key in ([one + offset for one in registers] or keys)):

@@ -107,7 +107,7 @@ def parse_filter(devices: object, dialect: Dialect) -> tuple[Filter, list[str]]:
     """The filter that a client asks for.
 
     :param devices: a list of names of kinds, of either dialect, each perhaps with ``/`` and a pattern.
-    :returns: the filter, and the names in it that we do not know; they are passed over.
+    :returns: the filter, and the names in it that we do not know; they are ignored.
     :raises BadValue: it is no list of text.
     :raises UnknownDevice: there are names, and none of them is known.
     """

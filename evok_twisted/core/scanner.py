@@ -44,11 +44,11 @@ class Scanner:
     #: seconds that a probe waits for the answer, so that the others need not wait long
     probe_timeout = 0.1
     #: every how many-th probe waits as long as any request: some slaves are slow
-    patient = 4
+    unhurried = 4
     #: seconds that a tick may take, with every request waiting for its answer as long as it may
     longest_tick = 30.0
     #: seconds for which a slave may refuse everything, as one that is busy or boots does, before it is of no use
-    refusal_patience = 2.0
+    longest_refusal = 2.0
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class Scanner:
         block = slave.defined[self._probed_block % len(slave.defined)]
         register = msgspec.structs.replace(block, count=1)
         hurried = min(self.probe_timeout, slave.bus.timeout)
-        timeout = slave.bus.timeout if slave.silent % self.patient == 0 else hurried
+        timeout = slave.bus.timeout if slave.silent % self.unhurried == 0 else hurried
         begun = self._clock.seconds()
         return slave.bus.read(slave.unit, register, timeout).addBoth(self._probed, begun)
 
@@ -196,7 +196,7 @@ class Scanner:
     def _only_refused(self, why: str) -> None:
         """A slave that refuses everything, for longer than for a moment, is as good as one that does not answer."""
         now = self._clock.seconds()
-        if now - self._read_at > self.refusal_patience:
+        if now - self._read_at > self.longest_refusal:
             self._miss(f"it refuses to read anything: {why}", now)
 
     def _miss(self, why: str, begun: float) -> None:

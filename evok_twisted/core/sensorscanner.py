@@ -63,7 +63,7 @@ class SensorScanner:
     #: seconds until a reading that failed, or is not believed, is tried again
     retry = 1.0
     #: failed readings, one after the other, after which a sensor is lost
-    patience = 2
+    failed_readings = 2
     #: the longest time between two readings of a lost sensor, in seconds, unless its interval is longer
     slowest = 300.0
     #: seconds that a thermometer takes to convert
@@ -230,7 +230,7 @@ class SensorScanner:
         except (EvokError, ValueError) as error:
             self._missed(entry, error, quick)
             return
-        if entry.failures >= self.patience:
+        if entry.failures >= self.failed_readings:
             self._log.info("{sensor!r} on {bus!r} can be read again", sensor=one, bus=self.bus)
         entry.failures = 0
         entry.sound = not one.doubted
@@ -265,15 +265,15 @@ class SensorScanner:
             entry.due = now
             return
         entry.failures += 1
-        if entry.failures < self.patience:
+        if entry.failures < self.failed_readings:
             entry.due = now + self.retry
             return
-        if entry.failures == self.patience:
+        if entry.failures == self.failed_readings:
             self._log.warn("{sensor!r} on {bus!r} is lost: {why}", sensor=one, bus=self.bus, why=error)
         if one.patient:
             interval = one.state.interval
             longest = max(interval, self.slowest)
-            entry.due = now + max(interval, backoff(entry.failures - self.patience, interval, longest))
+            entry.due = now + max(interval, backoff(entry.failures - self.failed_readings, interval, longest))
         if one.miss():
             self._events.publish((one,))
 

@@ -155,7 +155,7 @@ class SensorWriter:
             except EvokError as error:
                 if not job.done.called:
                     self._log.error(
-                        "{bus!r} is without power, which cannot be switched on; trying on: {why}",
+                        "{bus!r} is without power, which cannot be switched on: {why}; retrying",
                         bus=job.device,
                         why=error,
                     )

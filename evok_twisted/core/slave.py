@@ -59,7 +59,7 @@ class Slave:
     _log = Logger()
 
     #: silent polls, one after the other, after which a slave counts as offline
-    patience = 3
+    silent_polls = 3
 
     def __init__(
         self,
@@ -173,10 +173,10 @@ class Slave:
         if begun > self._missed:
             self.silent += 1
             self._missed = self._clock.seconds()
-        if self.online and (self.silent >= self.patience or not self.bus.online):
+        if self.online and (self.silent >= self.silent_polls or not self.bus.online):
             self._offline.begin("{slave!r} went offline after {lasted:.1f} s: {why}", slave=self, why=why)
             self._turn()
-        elif self.silent == self.patience and self.info.answered is None:
+        elif self.silent == self.silent_polls and self.info.answered is None:
             self._log.warn("{slave!r} does not answer: {why}", slave=self, why=why)
 
     def _turn(self) -> None:

@@ -54,7 +54,7 @@ def build(definition: d.Definition, name: str, number: int, problems: Problems) 
 
 
 def _doubts(feature: d.Feature, blocks: Iterable[Block]) -> Iterator[str]:
-    """What can hardly be meant."""
+    """Warnings of features that can hardly be meant as they are defined."""
     if isinstance(feature, d.DigitalInputs | d.DigitalOutputs | d.Relays | d.Leds) and feature.count > BITS:
         message = f"{feature.count} circuits of one val_reg, which has {BITS} bits: from the {BITS + 1}th on they show"
         yield f"{message} what those from the 1st on show; a second feature, with a start_index, may be meant"

@@ -74,7 +74,7 @@ class Switched(BoardDevice):
 
 
 class LedState(State, frozen=True):
-    """On or off."""
+    """State of an output that is on or off: ``value`` is 1 or 0."""
 
     value: Annotated[int | None, means("1 while it is lit", low=0, high=1, writable=True)] = None
 

@@ -219,13 +219,13 @@ class Switch(Sensor):
 
 
 class EightPins(Switch):
-    """DS2408."""
+    """A DS2408, with eight pins."""
 
     names = "01234567"
 
 
 class TwoPins(Switch):
-    """DS2406, DS2413."""
+    """A DS2406 or DS2413, with two pins."""
 
     names = "AB"
 

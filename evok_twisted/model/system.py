@@ -84,7 +84,7 @@ class BoardWatchdog(BoardDevice):
 
 
 class ValueState(State, frozen=True):
-    """A value and nothing else."""
+    """A state that has a value and nothing else."""
 
     value: Annotated[
         int | None, means("What it is set to, or the register holds", low=0, high=65535, writable=True)

@@ -159,7 +159,7 @@ class _Reopening(ClientService):
 def _not_opened(failure: Failure, where: str) -> None:
     failure.trap(ConnectError, CancelledError)
     if failure.check(ConnectError):
-        _log.warn("{path} cannot be opened: {why}; trying on", path=where, why=failure.getErrorMessage())
+        _log.warn("{path} cannot be opened: {why}; retrying", path=where, why=failure.getErrorMessage())
 
 
 def _boards(buses: list[busconfig.Bus], problems: Problems) -> dict[int, SimulatedBoard]:

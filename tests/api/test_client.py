@@ -6,7 +6,7 @@ import pytest
 from fakes import BY, Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.api.client import PATIENCE, PING_INTERVAL, STALL_LIMIT, Client, Latest
+from evok_twisted.api.client import PING_INTERVAL, STALL_LIMIT, UNANSWERED_PINGS, Client, Latest
 from evok_twisted.api.hub import Hub
 from evok_twisted.core.events import Change
 from evok_twisted.core.filters import DEFAULT
@@ -115,9 +115,9 @@ def test_what_it_sends_waits_while_it_does_not_read(client):
 
 
 def test_one_that_gives_no_sign_of_life_is_dropped(client, carrier, rig):
-    for _ in range(PATIENCE):
+    for _ in range(UNANSWERED_PINGS):
         rig.clock.advance(PING_INTERVAL)
-    assert carrier.done == ["ping"] * PATIENCE
+    assert carrier.done == ["ping"] * UNANSWERED_PINGS
     rig.clock.advance(PING_INTERVAL)
     assert carrier.done[-1] == "drop"
 

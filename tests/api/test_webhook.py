@@ -168,7 +168,7 @@ def test_an_outage_is_logged_at_its_begin_and_at_its_end(hook, log):
     hook.rig.clock.advance(2)
     hook.receiver.answer()
     assert [text for text in log.texts() if "webhook" in text] == [
-        f"webhook {URL} fails: Connection was refused by other side; changes are kept, and it is tried on",
+        f"webhook {URL} fails: Connection was refused by other side; changes are kept; retrying",
         f"webhook {URL} takes events again, after 3.0 s",
     ]
 

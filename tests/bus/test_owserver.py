@@ -380,7 +380,7 @@ def test_a_server_that_is_down_is_found_when_it_comes_and_logged_once(rig, log):
     rig.clock.advance(SLOWEST_RETRY)
     rig.line.say(frame())
     assert rig.turns == [False, True]
-    assert log.texts("warn") == ["the owserver of bus OWFS does not answer; trying on: cannot be connected: refused"]
+    assert log.texts("warn") == ["the owserver of bus OWFS does not answer: cannot be connected: refused; retrying"]
     assert [text for text in log.texts("info") if "owserver" in text] == [
         "the owserver of bus OWFS answers, after 105.0 s"
     ]

@@ -120,4 +120,4 @@ def test_what_a_change_brought_is_told_whatever_has_changed_since(rig):
     rig.desk.subscribe(told.append, DEFAULT)
     for value in (1, 0):
         rig.desk.set("led", "1_01", {"value": value})
-    assert [json.loads(rig.desk.told(changes.changes))[0]["value"] for changes in told] == [1, 0]
+    assert [json.loads(rig.desk.render(changes.changes))[0]["value"] for changes in told] == [1, 0]

@@ -391,7 +391,7 @@ def test_most_probes_wait_for_a_short_time_and_some_as_long_as_any_request(rig):
     rig.bus.timeouts.clear()
     ticks(rig, 50 * 60)
     assert set(rig.bus.timeouts) == {Scanner.probe_timeout, rig.bus.timeout}
-    assert rig.bus.timeouts.count(rig.bus.timeout) == pytest.approx(len(rig.bus.timeouts) / Scanner.patient, abs=1)
+    assert rig.bus.timeouts.count(rig.bus.timeout) == pytest.approx(len(rig.bus.timeouts) / Scanner.unhurried, abs=1)
 
 
 @pytest.mark.parametrize("outage", [1, 60, 48 * 3600])

@@ -304,7 +304,7 @@ def test_a_power_that_does_not_come_on_is_told_and_tried_until_it_does(rig, powe
     rig.advance(5)
     assert power.values == [1, 0, 0, 0, 0]
     assert log.texts("error") == [
-        "owbus OWFS is without power, which cannot be switched on; trying on: no acknowledgement"
+        "owbus OWFS is without power, which cannot be switched on: no acknowledgement; retrying"
     ]
     assert log.texts("info")[-1] == "owbus OWFS has power again, after 3.0 s"
     rig.advance(10)

@@ -183,7 +183,7 @@ def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, confi
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2], ids=lambda value: value.name)
 def test_signals_that_mean_nothing_to_it_do_not_end_it(demo, number):
     demo.process.send_signal(number)
-    demo.wait_for(f"{number.name} is passed over")
+    demo.wait_for(f"{number.name} is ignored")
     ws = websocket.create_connection(demo.url, timeout=5)
     assert ask(ws, 1, cmd="set", dev="relay", circuit="2_01", value=1)["result"]["value"] == 1
     ws.close()

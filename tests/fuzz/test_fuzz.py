@@ -438,7 +438,7 @@ def test_messages_with_nonsense_in_them_each_get_one_reply(fuzz):
         send=sent.append,
         listen=lambda _: None,
         peer="fuzz",
-        told=Repeats(Logger(), rig.clock),
+        repeats=Repeats(Logger(), rig.clock),
     )
     for n in fuzz.rounds():
         for _ in range(50):
