@@ -25,8 +25,9 @@ from evok_twisted.errors import UnknownCircuit
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.mountedboard import Surroundings
+from evok_twisted.onewiresegment import OneWireSegment
 from evok_twisted.problems import Problems
-from evok_twisted.segments import OneWireSegment, Segment, segment
+from evok_twisted.segments import Segment, segment
 
 #: Seconds that commands under way, and the ends of pulses, may take at the end of the service.
 LONGEST_END = 3.0

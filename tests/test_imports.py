@@ -26,6 +26,7 @@ LAYERS = [
     ["core"],
     ["bus", "api", "simulator", "ports", "options", "systemd", "signals"],
     ["mountedboard"],
+    ["onewiresegment"],
     ["segments"],
     ["unit"],
     ["check"],
