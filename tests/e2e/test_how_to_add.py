@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,9 @@ def test_a_kind_of_device(changed, run, twistd, tmp_path, port):
     twistd("evok-simulator", "--config", tmp_path, "--port", port).wait_for("listening")
     service = twistd("evok", "--config", tmp_path, "--port", "tcp:0:interface=127.0.0.1")
     url = service.url.replace("ws://", "http://").removesuffix("/ws")
-    service.wait_for("slave 1 .* answers")
-    state = requests.get(f"{url}/rest/meter/1_02", timeout=5).json()
+    deadline = time.monotonic() + 10
+    while (state := requests.get(f"{url}/rest/meter/1_02", timeout=5).json())["value"] is None:
+        assert time.monotonic() < deadline, "the board was not read"
     assert (state["dev"], state["value"]) == ("meter", 0)
     described = requests.get(f"{url}/openapi.json", timeout=5).json()["components"]["schemas"]["MeterState"]
     assert "W" in str(described["properties"]["value"])
