@@ -56,6 +56,22 @@ class BadRequest(EvokError):
     rpc = -32600
 
 
+class Unauthorized(EvokError):
+    """Nobody who may see anything: a token is missing, or is of no use."""
+
+    name = "Unauthorized"
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(EvokError):
+    """Something that whoever asks may not do, or a web page that may not talk to the service; nothing was written."""
+
+    name = "Forbidden"
+    code = "forbidden"
+    status = 403
+
+
 class UnknownCommand(BadRequest):
     """A ``cmd`` that is not in the table of commands."""
 
@@ -208,6 +224,7 @@ class NotSaved(EvokError):
 #: What may become of a command.
 COMMAND_ERRORS: tuple[type[EvokError], ...] = (
     BadRequest,
+    Forbidden,
     UnknownDevice,
     UnknownCircuit,
     BadParameter,

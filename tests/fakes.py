@@ -14,7 +14,7 @@ from evok_twisted.core.commands import Commands
 from evok_twisted.core.desk import Core, Desk
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
-from evok_twisted.core.identity import Identity
+from evok_twisted.core.identity import EVERYTHING, Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.registry import Registry
@@ -32,7 +32,7 @@ from evok_twisted.problems import Problems
 DEFINITIONS = Path(__file__).parent.parent / "conf" / "hw_definitions"
 
 
-BY = Identity("somebody", "test")
+BY = Identity("somebody", "test", EVERYTHING)
 
 
 def core_of(rig, events=None):

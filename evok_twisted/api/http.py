@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from evok_twisted.api.messages import Failed, encode
 from evok_twisted.core.desk import Desk, Desks
-from evok_twisted.core.identity import ANONYMOUS, Identity
+from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
 from evok_twisted.errors import BadValue, EvokError, NotFound
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
@@ -210,7 +210,7 @@ class DeskResource(JsonResource):
         self._desks = desks
 
     def _desk(self, request: Request) -> Desk:
-        return self._desks(Identity(ANONYMOUS, self.via), _dialect(request))
+        return self._desks(Identity(ANONYMOUS, self.via, EVERYTHING), _dialect(request))
 
     def get(self, request: Request) -> bytes:
         return self.show(request, self._desk(request))

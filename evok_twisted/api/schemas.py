@@ -19,7 +19,6 @@ from evok_twisted.model.kinds import DEVICES, DIALECTS, names
 
 #: What may be wrong that is no ``EvokError``, by its name, each with what it means.
 _MEANINGS: Mapping[str, str] = {
-    "Forbidden": "A browser that may not talk to the service: a page of another host, or a name that is not the unit's",
     "MethodNotAllowed": "The path does not take this method",
     "TooLarge": "The body is larger than the service takes",
 }

@@ -22,7 +22,7 @@ from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
-from evok_twisted.core.identity import ANONYMOUS, Identity
+from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
 from evok_twisted.logs import Logger
 
 
@@ -85,7 +85,7 @@ FRONT = Front(None, AlwaysThere, make)
 
 def resources(desks: Desks) -> dict[bytes, IResource]:
     """What is served under each path, but for the WebSocket."""
-    rest, desk = Rest(desks), desks(Identity(ANONYMOUS, "rest"), None)
+    rest, desk = Rest(desks), desks(Identity(ANONYMOUS, "rest", EVERYTHING), None)
     tree: dict[bytes, IResource] = {
         b"rest": rest,
         b"json": rest,

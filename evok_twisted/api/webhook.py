@@ -35,7 +35,7 @@ from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import EVERYTHING, Filter
-from evok_twisted.core.identity import Identity
+from evok_twisted.core.identity import VIEWER, Identity
 from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
@@ -240,7 +240,7 @@ def make(context: Context, settings: WebhookSettings) -> Webhooks | None:
     """Call the URLs of the settings."""
     problems = context.problems
     urls = list(_urls(settings, problems))
-    desk, key = context.desks(Identity("webhook", "webhook"), None), "apis.webhook.device_mask"
+    desk, key = context.desks(Identity("webhook", "webhook", VIEWER), None), "apis.webhook.device_mask"
     try:
         wanted, unknown = desk.wanted(settings.device_mask or EVERYTHING)
     except EvokError as error:

@@ -28,7 +28,7 @@ from evok_twisted.conditions import Timer
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.filters import DEFAULT
-from evok_twisted.core.identity import ANONYMOUS, Identity
+from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
 from evok_twisted.logs import Logger, MutedLogger, Repeats
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -86,7 +86,7 @@ class Connection(WebSocketServerProtocol):
             if name not in DIALECTS:
                 raise ConnectionDeny(400, f"unknown dialect, expected one of {', '.join(DIALECTS)}")
             dialect = name
-        self._desk = self.factory.desks(Identity(ANONYMOUS, "websocket"), dialect)
+        self._desk = self.factory.desks(Identity(ANONYMOUS, "websocket", EVERYTHING), dialect)
         if self.key:
             self._wskey = self.key
 

@@ -111,6 +111,7 @@ class Commands:
         wanted: list[Mapping[str, Any]] = []
         async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
             with _distinct(n):
+                by.check(device, parameters)
                 wanted.append(self._checked(device, parameters))
                 try:
                     self._check(device, wanted[n])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from evok_twisted.core.identity import Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
-from evok_twisted.errors import EvokError
+from evok_twisted.errors import EvokError, Unauthorized
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import Dialect
 
@@ -37,11 +37,7 @@ class Core(NamedTuple):
 
         :param default: the dialect of whoever chooses none.
         """
-
-        def desk(identity: Identity, dialect: Dialect | None) -> Desk:
-            return Desk(self, dialect or default, identity)
-
-        return desk
+        return Desks(self, default)
 
 
 class Desk:
@@ -115,8 +111,8 @@ class Desk:
         :param circuit: its circuit or alias.
         :param parameters: what to set, as the client sent it: a state that was given out can be given back.
         :returns: the device, with its new state, once the hardware has acknowledged every write.
-        :raises EvokError: (in the Deferred) any of the tree; of those that say what the client did wrong, nothing has
-            reached the hardware.
+        :raises EvokError: (in the Deferred) any of the tree, ``Forbidden`` where the client may not do this; of those
+            that say what the client did wrong, nothing has reached the hardware.
         """
         return Deferred.fromCoroutine(self._set(name, circuit, parameters))
 
@@ -150,5 +146,24 @@ class Desk:
         return self._core.events.subscribe(narrowed)
 
 
-#: Gives a client its desk, in the dialect that it chose, if it did.
-Desks = Callable[[Identity, Dialect | None], Desk]
+class Desks:
+    """Gives each client its desk."""
+
+    def __init__(self, core: Core, default: Dialect) -> None:
+        self._core = core
+        self._default = default
+
+    def __call__(self, identity: Identity, dialect: Dialect | None) -> Desk:
+        """The desk of a client.
+
+        :param dialect: the one that it chose, if it did.
+        :raises Unauthorized: it may not see anything.
+        """
+        if not identity.scopes.may_read:
+            raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
+        return Desk(self._core, dialect or self._default, identity)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything works that is configured: this everybody may know."""
+        return self._core.health.report().healthy

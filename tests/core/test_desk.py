@@ -8,7 +8,7 @@ from onewire import OneWireRig
 from twisted.internet.task import Clock
 
 from evok_twisted.core.filters import DEFAULT
-from evok_twisted.core.identity import PULSES, Identity
+from evok_twisted.core.identity import EVERYTHING, PULSES, Identity
 from evok_twisted.errors import BadParameter, UnknownCircuit
 
 
@@ -55,7 +55,7 @@ def test_what_is_wrong_with_a_set_comes_in_its_deferred(rig, circuit, parameters
 
 
 def test_a_change_says_whose_set_it_was(rig):
-    someone = Identity("panel", "websocket")
+    someone = Identity("panel", "websocket", EVERYTHING)
     rig.desks(someone, None).set("led", "1_01", {"value": 1})
     assert causes(rig) == [("led 1_01", someone)]
 

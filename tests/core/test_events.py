@@ -6,7 +6,7 @@ from fakes import Rig
 from twisted.internet.task import Clock
 
 from evok_twisted.core.events import Change, Events
-from evok_twisted.core.identity import Identity
+from evok_twisted.core.identity import EVERYTHING, Identity
 from evok_twisted.model.device import Device, State
 
 DEVICE = Device("1", "1", None, State())
@@ -51,9 +51,9 @@ def test_a_change_set_has_its_number_and_both_times_and_its_cause():
     events.subscribe(told.append)
     clock.advance(5)
     events.publish([DEVICE])
-    events.publish([DEVICE], Identity("nodered", "rest"))
+    events.publish([DEVICE], Identity("nodered", "rest", EVERYTHING))
     assert [(one.number, one.time, one.wall) for one in told] == [(1, 5.0, 1_700_000_005.0), (2, 5.0, 1_700_000_005.0)]
-    assert [one.cause for one in told] == [None, Identity("nodered", "rest")]
+    assert [one.cause for one in told] == [None, Identity("nodered", "rest", EVERYTHING)]
     assert events.number == 2
 
 
