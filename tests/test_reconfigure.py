@@ -105,6 +105,7 @@ async def scans_on(plant, name):
     """Whether a change at a board is seen."""
     slave = slave_of(plant.unit, name)
     relay = f"{name}_01"
+    await plant.until(lambda: plant.desk.find("relay", relay).state.value is not None, f"{relay} was read")
     before = plant.desk.find("relay", relay).state.value
     await plant.desk.set("relay", relay, {"value": 1 - before})
     last = slave.info.answered
