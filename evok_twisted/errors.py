@@ -64,6 +64,14 @@ class Unauthorized(EvokError):
     status = 401
 
 
+class TooManyFailures(EvokError):
+    """Too many wrong tokens from one address; what came now was not looked at."""
+
+    name = "TooManyFailures"
+    code = "too_many_failures"
+    status = 429
+
+
 class Forbidden(EvokError):
     """Something that whoever asks may not do, or a web page that may not talk to the service; nothing was written."""
 

@@ -16,7 +16,7 @@ LAYERS = [
     [""],
     ["errors"],
     ["yamlnodes"],
-    ["problems", "logs", "serialport", "hosts", "settingtypes"],
+    ["problems", "logs", "serialport", "hosts", "settingtypes", "files"],
     ["typedyaml"],
     ["conditions"],
     ["definitions"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,36 +36,6 @@ NUMBERS: Mapping[str, tuple[str, ...]] = {
     "30": ("run",),
     "31": ("nv_save",),
 }
-
-
-def write_file(file: Path, text: str) -> None:
-    """Replace ``file``, so that it has the old content or the new at any time, whenever the power goes.
-
-    A symbolic link stays one; the file that it leads to is replaced. What a save that was killed left behind is written
-    over by the next: it always has the same name.
-
-    :raises OSError: it has the old one.
-    """
-    file = Path(os.path.realpath(file))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        with open(handle, "w", encoding="utf-8") as written:
-            written.write(text)
-            os.fchmod(handle, 0o644)
-            written.flush()
-            os.fsync(handle)
-        os.replace(temporary, file)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    directory = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def written(aliases: Mapping[str, Target]) -> str:

@@ -12,11 +12,12 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.conditions import Condition, Timer
-from evok_twisted.core.aliasfile import NUMBERS, entries, target, write_file, written
+from evok_twisted.core.aliasfile import NUMBERS, entries, target, written
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import ConfigError, EvokError, NotSaved
+from evok_twisted.files import write_file
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.device import Device

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from evok_twisted.core import aliasstore
-from evok_twisted.core.aliasfile import write_file
 from evok_twisted.core.aliasstore import RETRY_DELAY, SAVE_DELAY, AliasStore, alias_file
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.desk import Desk
 from evok_twisted.errors import Conflict, NotSaved
+from evok_twisted.files import write_file
 from evok_twisted.model.digitaloutput import Led
 
 

@@ -1,0 +1,170 @@
+"""Who a token is of, while the service runs: its file is looked at now and then, and wrong tokens are slowed down."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from evok_twisted.conditions import Condition, Signal
+from evok_twisted.core.tokens import Token, id_of, load
+from evok_twisted.errors import ConfigError, TooManyFailures, Unauthorized
+from evok_twisted.logs import Logger, Repeats
+from evok_twisted.problems import Problems
+
+#: Seconds between two looks at the file.
+LOOK = 2.0
+
+
+class Keyring(Service):
+    """The tokens of a file, while it runs.
+
+    A file that cannot be used leaves the tokens as they were; one that is not there has none.
+
+    :param wall: the time of day, in seconds of the Unix epoch.
+    :ivar changed: emitted when some tokens are not what they were.
+    """
+
+    _log = Logger()
+
+    def __init__(self, file: Path, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        self.file = file
+        self.changed: Signal[[]] = Signal(self._log)
+        self.failures = Failures(clock)
+        self._wall = wall
+        self._tokens: dict[str, Token] = {}
+        self._seen: object = None
+        self._unusable = Condition(self._log, clock)
+        self._told = Repeats(self._log, clock)
+        self._loop = LoopingCall(self.look)
+        self._loop.clock = clock
+
+    def startService(self) -> None:
+        super().startService()
+        self._loop.start(LOOK)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def look(self) -> None:
+        """Take over what the file says, if it is another; and let go of what has expired."""
+        before = self._tokens
+        try:
+            seen = _stamp(self.file)
+        except OSError as error:
+            self._begin_unusable(error.strerror or "it cannot be read")
+            return
+        if seen != self._seen:
+            self._take(seen)
+        now = self._wall()
+        self._tokens = {token.id: token for token in self._tokens.values() if not token.expired(now)}
+        if self._tokens != before:
+            self.changed.emit()
+
+    def _take(self, seen: object) -> None:
+        self._seen = seen
+        problems = Problems()
+        try:
+            self._tokens = load(self.file, problems)
+        except ConfigError as error:
+            self._begin_unusable(str(error))
+            return
+        for problem in problems.found:
+            self._log.warn("{problem}", problem=problem)
+        if self._unusable.end("{file} can be used again, after {lasted:.1f} s", file=self.file) or self._tokens:
+            self._log.info("{n} tokens are in {file}", n=len(self._tokens), file=self.file)
+
+    def _begin_unusable(self, why: str) -> None:
+        self._unusable.begin_badly("{file} {why}; its tokens stay as they were", file=self.file, why=why)
+
+    def find(self, text: str, address: str) -> Token:
+        """The token that somebody shows.
+
+        :param address: where it comes from.
+        :raises Unauthorized: it is none, or of no use (any more, or from there).
+        :raises TooManyFailures: too many wrong ones came from there; this one was not looked at.
+        """
+        self.failures.check(address)
+        token = self._tokens.get(id_of(text) or "")
+        why = ""
+        if token is None or not token.fits(text):
+            why = "this is no token of this service"
+        elif token.expired(self._wall()):
+            why = f"the token {token.id} has expired"
+        elif not token.admits(address):
+            why = f"the token {token.id} is not for this address"
+        if token is None or why:
+            self.failures.note(address)
+            self._told.warn("a token from {address} was refused: {why}", address=address or "here", why=why)
+            raise Unauthorized(why)
+        return token
+
+    def still(self, token: Token) -> bool:
+        """Whether a token is what it was."""
+        return self._tokens.get(token.id) == token and not token.expired(self._wall())
+
+
+def _stamp(file: Path) -> object:
+    """What tells one content of a file from another; None where there is none."""
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid
+
+
+class Failures:
+    """Slows down who shows wrong tokens: so many at once, then one every few seconds.
+
+    IPv6 addresses count by /64, which is what one host commonly has.
+    """
+
+    #: failures that an address has, and seconds until it has one more
+    most, pause = 10, 10.0
+    #: addresses that are remembered
+    remembered = 10_000
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        #: by address, the time at which nothing would be left of its failures
+        self._forgotten: OrderedDict[str, float] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Whether another try from ``address`` is looked at.
+
+        :raises TooManyFailures: not now.
+        """
+        wait = self._forgotten.get(_counted(address), 0.0) - self._clock.seconds() - (self.most - 1) * self.pause
+        if wait > 0:
+            raise TooManyFailures(f"too many wrong tokens came from this address; try again in {wait:.0f} s")
+
+    def note(self, address: str) -> None:
+        """One more failure from ``address``."""
+        key = _counted(address)
+        self._forgotten[key] = max(self._clock.seconds(), self._forgotten.get(key, 0.0)) + self.pause
+        self._forgotten.move_to_end(key)
+        if len(self._forgotten) > self.remembered:
+            self._forgotten.popitem(last=False)
+
+
+def _counted(address: str) -> str:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
