@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 from evok_twisted.problems import Problems
-from evok_twisted.unit import Unit
 
 #: Exit status where there are errors.
 FAILED = 1
 
 
-def check(unit: Unit, problems: Problems) -> NoReturn:
+def check(lines: Iterable[str], problems: Problems) -> NoReturn:
     """Print what would run, and everything that is wrong.
 
+    :param lines: what would run.
     :raises SystemExit: always: 0, or ``FAILED`` where there are errors.
     """
-    for line in unit.summary():
+    for line in lines:
         print(line)
     for problem in problems.found:
         costs = "" if problem.level == "warning" else "; the rest would run"

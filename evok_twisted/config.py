@@ -14,7 +14,7 @@ from evok_twisted.busconfig import Bus, Buses
 from evok_twisted.definitions import DIRECTORY, Definitions
 from evok_twisted.errors import ConfigError
 from evok_twisted.problems import Problems
-from evok_twisted.settingtypes import Port, Seconds
+from evok_twisted.settingtypes import Network, Port, Seconds
 from evok_twisted.typedyaml import Reader, Settings, load_yaml, shown
 
 FILE = "config.yaml"
@@ -42,6 +42,21 @@ class Logging(Settings, frozen=True, kw_only=True):
     file: str = ""
 
 
+class AnonymousSettings(Settings, frozen=True, kw_only=True):
+    """``apis.access.anonymous``: the roles of those who show no token, on this machine and elsewhere."""
+
+    local: Literal["none", "viewer", "operator", "admin"] = "admin"
+    network: Literal["none", "viewer", "operator", "admin"] = "none"
+
+
+class AccessSettings(Settings, frozen=True, kw_only=True):
+    """``apis.access``."""
+
+    tokens: str = "/var/lib/evok/tokens.yaml"
+    anonymous: AnonymousSettings = AnonymousSettings()
+    audit: Literal["off", "writes"] = "writes"
+
+
 class Apis(Settings, frozen=True, kw_only=True):
     """``apis``: where clients find us, and how we talk to them."""
 
@@ -51,6 +66,8 @@ class Apis(Settings, frozen=True, kw_only=True):
     dialect: Literal["classic", "v3"] = "classic"
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+    access: AccessSettings | None = None
     access_log: bool = False
     alias_file: str = "/var/lib/evok"
     max_connections: Connections = 2048

@@ -24,3 +24,9 @@ Url = Annotated[
         description="an http:// or https:// URL, without a password",
     ),
 ]
+
+#: An address, or a network; whether it is one that can be is seen where it is used.
+Network = Annotated[
+    str,
+    Meta(pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", description="an address or a network such as 192.168.1.0/24"),
+]

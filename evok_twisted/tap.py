@@ -20,11 +20,15 @@ from twisted.python.logfile import LogFile
 from evok_twisted import config as cfg
 from evok_twisted.api import site, webhook, websocket
 from evok_twisted.api.front import Context, Front
+from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
 from evok_twisted.check import check
+from evok_twisted.core.audit import Audit
+from evok_twisted.core.keyring import Keyring
 from evok_twisted.definitions import Definitions, shipped_definitions
+from evok_twisted.exposure import check_tokens, listener, notice, verdicts
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
@@ -94,11 +98,18 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config, simulation = _configured(options, reactor, problems)
     unit = Unit(config, reactor, problems)
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
-    context = Context(desks, reactor, problems, {})
+    keyring = _keyring(config.apis, reactor)
+    if config.apis.access is not None and config.apis.access.audit == "writes":
+        unit.commands.audit = Audit(reactor)
+    gate = Gate(config.apis.access, keyring, config.apis.trusted_proxies)
+    context = Context(desks, reactor, problems, {}, gate)
     fronts = [front.make(context, settings) for front, settings in _enabled(config)]
     endpoints = list(_endpoints(config.apis, options, reactor, problems))
+    listeners = [listener(scheme, endpoint) for scheme, endpoint in endpoints]
+    notice(config.apis, listeners, problems)
     if options["check"]:
-        check(unit, problems)
+        check_tokens(config.apis, problems)
+        check((*unit.summary(), *verdicts(config.apis, listeners)), problems)
     if problems.fatal:
         print(*problems.found, sep="\n", file=sys.stderr)
         raise SystemExit(cfg.BAD_CONFIG)
@@ -106,11 +117,24 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.aliases.load()
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
-    for child in (simulation, unit, *_ports(config.apis, context, endpoints), *fronts, watchdog, Ending(unit.drain)):
+    for child in (
+        simulation,
+        unit,
+        keyring,
+        *_ports(config.apis, context, endpoints),
+        *fronts,
+        watchdog,
+        Ending(unit.drain),
+    ):
         if child is not None:
             child.setServiceParent(service)
     reactor.callWhenRunning(take_signals, reactor)
     return service
+
+
+def _keyring(apis: cfg.Apis, reactor: Any) -> Keyring | None:
+    """The tokens that there are, if who asks is of any matter."""
+    return None if apis.access is None else Keyring(Path(apis.access.tokens), reactor, time.time)
 
 
 #: What settings fronts have, by their keys.
@@ -198,6 +222,7 @@ def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStr
         max_header=apis.max_header_size,
         idle=apis.idle_timeout,
         door=Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address),
+        gate=context.gate,
     )
     for scheme, endpoint in endpoints:
         page = f"{scheme.replace('ws', 'http')}://{{where}}/"

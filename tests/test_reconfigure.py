@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from fakes import desk_of
+from fakes import BY, desk_of
 from stack import DEFINITIONS, Running, slave_of
 from twisted.internet import reactor
 from twisted.web.test.requesthelper import DummyRequest
@@ -242,10 +242,12 @@ async def test_what_is_wrong_with_the_new_configuration_takes_the_place_of_what_
 @pytest_twisted.ensureDeferred
 async def test_the_description_of_the_interface_follows(plant):
     openapi = resources(plant.unit.core.desks("classic"))[b"openapi.json"]
-    before = openapi.get(DummyRequest([]))
+    request = DummyRequest([])
+    request.identity = BY
+    before = openapi.get(request)
     await plant.become(A=[board("3", 3)])
     assert b'"1_01"' in before
-    assert b'"3_01"' in openapi.get(DummyRequest([]))
+    assert b'"3_01"' in openapi.get(request)
 
 
 @pytest_twisted.ensureDeferred

@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
-from evok_twisted.api.http import failed, failure
+from evok_twisted.api.http import NOBODY, failed, failure, refused
 from evok_twisted.api.limits import Guest, counted
+from evok_twisted.errors import EvokError
 from evok_twisted.logs import QuietLogger
 
 #: Seconds, from the first byte of a request, in which its headers have to be complete, and its body.
@@ -45,6 +46,8 @@ class BoundedRequest(Request):
     from no browser, or from a page that may talk to us; any other was answered with 403.
     """
 
+    #: whose it is
+    identity = NOBODY
     #: of its body: bytes that count against its bound, and those that are counted among all that wait
     _counted = 0
     _kept = 0
@@ -103,6 +106,12 @@ class BoundedRequest(Request):
         objection = self._site.origins.objection(self.method, self.requestHeaders)
         if objection:
             self.write(failed(self, "Forbidden", objection, 403))
+            self.finish()
+            return
+        try:
+            self.identity = self._site.gate.admit(self)
+        except EvokError as error:
+            self.write(refused(self, error))
             self.finish()
             return
         origin = self.getHeader(b"origin")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from twisted.application.service import IService
 from twisted.web.resource import IResource
 
+from evok_twisted.api.gate import Gate
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desks
 from evok_twisted.problems import Problems
@@ -18,12 +19,14 @@ class Context(NamedTuple):
 
     :ivar desks: what they know of the rest of the service.
     :ivar tree: what is served under each path of the ports that all share; fronts add to it.
+    :ivar gate: what says who their clients are.
     """
 
     desks: Desks
     reactor: Any
     problems: Problems
     tree: dict[bytes, IResource]
+    gate: Gate
 
 
 class Front(NamedTuple):

@@ -14,8 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from evok_twisted.api.messages import Failed, encode
 from evok_twisted.core.desk import Desk, Desks
-from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
-from evok_twisted.errors import BadValue, EvokError, NotFound
+from evok_twisted.core.identity import ANONYMOUS, NOTHING, Identity
+from evok_twisted.errors import BadValue, EvokError, NotFound, Unauthorized
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -53,7 +53,28 @@ def failure(name: str, message: str) -> bytes:
 
 def refused(request: Request, error: EvokError) -> bytes:
     """Answer with what went wrong."""
+    if isinstance(error, Unauthorized):
+        request.responseHeaders.setRawHeaders(b"www-authenticate", _challenges(request))
     return json(request, failure_of(error), error.status)
+
+
+def _challenges(request: Request) -> list[bytes]:
+    """How to show a token. To Basic a browser would open a window of its own, in the middle of what a page does."""
+    of_a_page = request.getHeader(b"sec-fetch-mode") not in (None, b"navigate") or request.getHeader(b"origin")
+    return [b'Bearer realm="evok"'] if of_a_page else [b'Bearer realm="evok"', b'Basic realm="evok"']
+
+
+#: Whose a request is until that is known.
+NOBODY = Identity(ANONYMOUS, "", NOTHING)
+
+
+def identity_of(request: Request, via: str) -> Identity:
+    """Whose request it is, as the door found out.
+
+    :param via: what it came through.
+    """
+    found: Identity = getattr(request, "identity", NOBODY)
+    return found._replace(via=via)
 
 
 def options(request: Request, methods: Iterable[bytes]) -> bytes:
@@ -210,7 +231,7 @@ class DeskResource(JsonResource):
         self._desks = desks
 
     def _desk(self, request: Request) -> Desk:
-        return self._desks(Identity(ANONYMOUS, self.via, EVERYTHING), _dialect(request))
+        return self._desks(identity_of(request, self.via), _dialect(request))
 
     def get(self, request: Request) -> bytes:
         return self.show(request, self._desk(request))

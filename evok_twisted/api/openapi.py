@@ -11,9 +11,9 @@ import msgspec
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from evok_twisted.api.http import DeskResource, JsonResource, Operation, json, our_version, schema_of
+from evok_twisted.api.http import DeskResource, JsonResource, Operation, identity_of, json, our_version, schema_of
 from evok_twisted.api.schemas import error_schema, schemas
-from evok_twisted.core.desk import Desk
+from evok_twisted.core.desk import Desk, Desks
 
 #: What may be wrong with any request, by status: answered before a resource sees it, or when we have a bug.
 _ALWAYS: Mapping[int, str] = {403: "Forbidden", 405: "MethodNotAllowed", 413: "TooLarge", 500: "EvokError"}
@@ -40,17 +40,18 @@ class OpenApi(JsonResource):
 
     paths = {"": {b"GET": Operation("get", "This description", {"type": "object"})}}
 
-    def __init__(self, tree: Mapping[bytes, IResource], desk: Desk) -> None:
+    def __init__(self, tree: Mapping[bytes, IResource], desks: Desks) -> None:
         super().__init__()
         self._tree = tree
-        self._desk = desk
+        self._desks = desks
         self._made = b""
         #: the version of what there was then
         self._made_of = -1
 
     def get(self, request: Request) -> bytes:
-        if self._made_of != self._desk.version:
-            self._made, self._made_of = msgspec.json.encode(document(self._tree, self._desk)), self._desk.version
+        desk = self._desks(identity_of(request, "rest"), None)
+        if self._made_of != desk.version:
+            self._made, self._made_of = msgspec.json.encode(document(self._tree, desk)), desk.version
         return json(request, self._made)
 
 

@@ -13,7 +13,8 @@ from twisted.web.server import Request, Site
 from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import BoundedRequest, Channel
 from evok_twisted.api.front import Context, Front
-from evok_twisted.api.http import JsonResource, Nowhere, Operation, json, our_version, schema_of
+from evok_twisted.api.gate import Gate, without_token
+from evok_twisted.api.http import JsonResource, Nowhere, Operation, identity_of, json, our_version, schema_of
 from evok_twisted.api.limits import Bodies, Doorkeeper
 from evok_twisted.api.messages import encode
 from evok_twisted.api.openapi import OpenApi
@@ -21,8 +22,8 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
 from evok_twisted.config import FrontSettings
-from evok_twisted.core.desk import Desk, Desks
-from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
+from evok_twisted.core.desk import Desks
+from evok_twisted.errors import Unauthorized
 from evok_twisted.logs import Logger
 
 
@@ -60,12 +61,15 @@ class HealthResource(JsonResource):
         }
     }
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desks: Desks) -> None:
         super().__init__()
-        self._desk = desk
+        self._desks = desks
 
     def get(self, request: Request) -> bytes:
-        report = self._desk.health()
+        try:
+            report = self._desks(identity_of(request, "rest"), None).health()
+        except Unauthorized:
+            return json(request, encode({"healthy": self._desks.healthy}), 200 if self._desks.healthy else 503)
         return json(request, encode(report), 200 if report.healthy else 503)
 
 
@@ -85,16 +89,16 @@ FRONT = Front(None, AlwaysThere, make)
 
 def resources(desks: Desks) -> dict[bytes, IResource]:
     """What is served under each path, but for the WebSocket."""
-    rest, desk = Rest(desks), desks(Identity(ANONYMOUS, "rest", EVERYTHING), None)
+    rest = Rest(desks)
     tree: dict[bytes, IResource] = {
         b"rest": rest,
         b"json": rest,
         b"bulk": Bulk(desks),
         b"rpc": Rpc(desks),
-        b"health": HealthResource(desk),
+        b"health": HealthResource(desks),
         b"version": Version(),
     }
-    tree[b"openapi.json"] = OpenApi(tree, desk)
+    tree[b"openapi.json"] = OpenApi(tree, desks)
     return tree
 
 
@@ -120,6 +124,7 @@ class ApiSite(Site):
     :param max_header: bytes that the headers of a request may have.
     :param idle: seconds after which a connection on which nothing happens is closed.
     :param door: lets connections in; what it does not let in is closed at once.
+    :param gate: says whose a request is; by default everybody may do everything.
     """
 
     _log = Logger()
@@ -140,10 +145,12 @@ class ApiSite(Site):
         max_header: int = 16384,
         idle: float = 60,
         door: Doorkeeper | None = None,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__(root, timeout=idle, reactor=reactor, requestFactory=BoundedRequest)
         self._door = Doorkeeper() if door is None else door
         self.origins = Origins() if origins is None else origins
+        self.gate = Gate() if gate is None else gate
         self._access_log = access_log
         self.max_body = max_body
         self.max_header = max_header
@@ -165,7 +172,7 @@ class ApiSite(Site):
     def log(self, request: Request) -> None:  # type: ignore[override]
         """Tell of a request that was answered, where that is wanted."""
         if self._access_log:
-            method, uri = request.method.decode(errors="replace"), request.uri.decode(errors="replace")
+            method, uri = request.method.decode(errors="replace"), without_token(request.uri.decode(errors="replace"))
             peer = request.getClientAddress()
             message = "{peer} {method} {uri} {code}"
             self._log.info(message, peer=getattr(peer, "host", peer), method=method, uri=uri, code=request.code)

@@ -12,23 +12,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from evok_twisted.api.client import Client
 from evok_twisted.api.front import Context, Front
-from evok_twisted.api.http import options
+from evok_twisted.api.gate import SUBPROTOCOL, Gate
+from evok_twisted.api.http import NOBODY
 from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Guest
+from evok_twisted.api.login import BY_MESSAGE, UNAUTHORIZED, Login
 from evok_twisted.api.session import Session
+from evok_twisted.api.upgrade import UpgradeResource
 from evok_twisted.conditions import Timer
 from evok_twisted.config import FrontSettings
-from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.core.desk import Desks
 from evok_twisted.core.filters import DEFAULT
-from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, Identity
+from evok_twisted.core.identity import Identity
 from evok_twisted.logs import Logger, MutedLogger, Repeats
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -40,9 +40,6 @@ CLOSE_TIMEOUT = 5
 PATH = b"ws"
 #: Close codes of RFC 6455.
 GOING_AWAY, POLICY_VIOLATION = 1001, 1008
-
-#: A key that Autobahn takes.
-ANY_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 
 #: Bytes of the shortest frame of a client, and fragments that a message may have.
 SHORTEST_FRAME, MOST_FRAGMENTS = 6, 1024
@@ -60,6 +57,7 @@ class Connection(WebSocketServerProtocol):
     :ivar client: from the opening handshake on.
     :ivar guest: what is to leave when the connection ends.
     :ivar key: what the client has sent as ``Sec-WebSocket-Key``.
+    :ivar identity: whose it is.
     """
 
     _log = Logger()
@@ -70,8 +68,10 @@ class Connection(WebSocketServerProtocol):
         self.client: Client | None = None
         self.guest: Guest | None = None
         self.key = ""
+        self.identity = NOBODY
         self._talk: Session | None = None
-        self._desk: Desk | None = None
+        self._dialect: Dialect | None = None
+        self._logging_in: Login | None = None
         self._fragments = 0
         self._closing: Timer | None = None
 
@@ -80,34 +80,47 @@ class Connection(WebSocketServerProtocol):
             self.guest.leave()
         super().connectionLost(reason)
 
-    def onConnect(self, request: ConnectionRequest) -> None:
-        dialect: Dialect | None = None
+    def onConnect(self, request: ConnectionRequest) -> str | None:
         for name in request.params.get("dialect", ()):
             if name not in DIALECTS:
                 raise ConnectionDeny(400, f"unknown dialect, expected one of {', '.join(DIALECTS)}")
-            dialect = name
-        self._desk = self.factory.desks(Identity(ANONYMOUS, "websocket", EVERYTHING), dialect)
+            self._dialect = name
+        if request.params.get("auth") == [BY_MESSAGE]:
+            self._logging_in = Login(self, self.factory.gate, self.factory.reactor)
         if self.key:
             self._wskey = self.key
+        return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
 
     def onOpen(self) -> None:
-        assert self._desk is not None  # since onConnect
         factory = self.factory
         self._closing = Timer(factory.reactor, self.drop)
-        self.client = Client(self, self._desk, factory.hub, factory.reactor, factory.max_message_rate)
-        self._talk = factory.session(self, self.client)
+        factory.connections[self] = None
         if ITCPTransport.providedBy(self.transport):
             # Autobahn's own option comes to nothing: it is applied before the protocol has its options
             self.transport.setTcpNoDelay(True)
         self.registerProducer(self, True)
-        factory.connections[self] = None
-        self.client.listen(DEFAULT)
         self._log.debug("{peer} connected", peer=self.peer)
+        if self._logging_in is None:
+            self.begin(self.identity)
+        else:
+            self._logging_in.begin()
+
+    def begin(self, identity: Identity) -> None:
+        """Serve the client, whose identity is known now."""
+        factory = self.factory
+        self.identity = identity
+        self._logging_in = None
+        desk = factory.desks(identity, self._dialect)
+        self.client = Client(self, desk, factory.hub, factory.reactor, factory.max_message_rate)
+        self._talk = factory.session(self, self.client)
+        self.client.listen(DEFAULT)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.connections.pop(self, None)
         if self._closing is not None:
             self._closing.stop()
+        if self._logging_in is not None:
+            self._logging_in.stop()
         if self.client is not None:
             self.client.leave()
         self._log.debug("{peer} is gone: {code} {reason}", peer=self.peer, code=code, reason=reason)
@@ -131,6 +144,8 @@ class Connection(WebSocketServerProtocol):
             begins = self.current_frame is None and len(self.data) >= SHORTEST_FRAME
             if not (self.client.may_take() if begins else self.client.may_read):
                 return False
+        elif self._logging_in is not None and not self._logging_in.may_take():
+            return False
         processed: bool = super().processData()
         return processed
 
@@ -147,6 +162,8 @@ class Connection(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self._talk is not None:
             self._talk.handle(payload)
+        elif self._logging_in is not None:
+            self._logging_in.take(payload)
 
     def _fail_connection(self, code: int = GOING_AWAY, reason: str = "going away") -> None:
         if self.state == self.STATE_OPEN:
@@ -233,9 +250,14 @@ class ConnectionFactory(WebSocketServerFactory):
     noisy = False
     protocol = Connection
 
-    def __init__(self, desks: Desks, reactor: IReactorTime, settings: WebSocketSettings) -> None:
+    def __init__(
+        self, desks: Desks, reactor: IReactorTime, settings: WebSocketSettings, gate: Gate | None = None
+    ) -> None:
         super().__init__(server="evok-twisted", reactor=reactor)
         self.desks = desks
+        self.gate = Gate() if gate is None else gate
+        if self.gate.keyring is not None:
+            self.gate.keyring.changed.watch(self._look_again)
         self.max_message_rate = settings.max_message_rate
         self.hub = Hub(self.prepareMessage)
         self.connections: dict[Connection, None] = {}
@@ -249,6 +271,11 @@ class ConnectionFactory(WebSocketServerFactory):
             failByDrop=False,  # a close frame with its code, not a dropped line
             webStatus=False,  # who asks without an upgrade gets an error, not a page about Autobahn
         )
+
+    def _look_again(self) -> None:
+        for connection in tuple(self.connections):
+            if not self.gate.still(connection.identity):
+                connection.close_with(UNAUTHORIZED, "the token is of no use any more")
 
     async def stop(self) -> None:
         """Tell every client that the service goes away, and wait a moment for them."""
@@ -277,48 +304,6 @@ class ConnectionFactory(WebSocketServerFactory):
         return self._repeats.setdefault(host, Repeats(self._log, self.reactor, burst=1))
 
 
-class UpgradeResource(Resource):
-    """Where HTTP requests become WebSocket connections.
-
-    Autobahn reads the handshake once more. What is checked here already, or what Evok's clients have and it would not
-    take, it is not shown: origins, and keys that are not 16 bytes in Base64 (FHEM's).
-    """
-
-    isLeaf = True
-
-    def __init__(self, factory: ConnectionFactory) -> None:
-        super().__init__()
-        self._factory = factory
-
-    def render(self, request: Request) -> Any:
-        if request.method == b"OPTIONS":
-            return options(request, (b"GET", b"OPTIONS"))
-        channel: Any = request.channel
-        connection: Any = self._factory.buildProtocol(request.getClientAddress())
-        headers = request.requestHeaders.copy()
-        headers.removeHeader(b"origin")
-        keys = headers.getRawHeaders(b"sec-websocket-key", ())
-        if len(keys) == 1 and keys[0].strip():
-            connection.key = keys[0].decode("latin-1").strip()
-            headers.setRawHeaders(b"sec-websocket-key", [ANY_KEY])
-        # the connection was born on an HTTP channel, whose idle timeout must not close it later and whose place as the
-        # transport's producer the WebSocket takes
-        channel.setTimeout(None)
-        transport, channel.transport = channel.transport, None
-        transport.unregisterProducer()
-        connection.guest, channel.guest = channel.guest, None
-        channel.successor = connection
-        if isinstance(transport, ProtocolWrapper):  # TLS
-            transport.wrappedProtocol = connection
-        else:
-            transport.protocol = connection
-        connection.makeConnection(transport)
-        transport.resumeProducing()
-        lines = [b"%b: %b" % (name, b",".join(values)) for name, values in headers.getAllRawHeaders()]
-        connection.dataReceived(b"\r\n".join([b"%b %b HTTP/1.1" % (request.method, request.uri), *lines, b"", b""]))
-        return NOT_DONE_YET
-
-
 class _Goodbye(Service):
     """Tells clients at its end that the service goes away."""
 
@@ -332,7 +317,7 @@ class _Goodbye(Service):
 
 def make(context: Context, settings: WebSocketSettings) -> IService:
     """Serve the WebSocket, under the path ``PATH``."""
-    clients = ConnectionFactory(context.desks, context.reactor, settings)
+    clients = ConnectionFactory(context.desks, context.reactor, settings, context.gate)
     context.tree[PATH] = UpgradeResource(clients)
     return _Goodbye(clients)
 

@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from evok_twisted.conditions import Condition
+from evok_twisted.core.audit import Audit
 from evok_twisted.core.events import Events
 from evok_twisted.core.identity import Identity
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
-from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Offline, Refused, Timeout
+from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Forbidden, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 
@@ -61,9 +62,12 @@ class Commands:
 
     :param writers: who writes to the devices of a group, by the name of the group.
     :ivar clock: what commands run on.
+    :ivar audit: notes who has set what; None where that is not wanted.
     """
 
     _log = Logger()
+
+    audit: Audit | None = None
 
     def __init__(self, registry: Registry, events: Events, writers: Mapping[str, Writer]) -> None:
         self.clock = events.clock
@@ -107,26 +111,18 @@ class Commands:
         :raises EvokError: a client's mistake in any of them; then none of them was done. Its ``index`` tells which it
             was.
         """
+        begun = self.clock.seconds()
         outcomes: list[EvokError | None] = [None] * len(sets)
         wanted: list[Mapping[str, Any]] = []
         async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
             with _distinct(n):
-                by.check(device, parameters)
+                self._check_right(device, parameters, by)
                 wanted.append(self._checked(device, parameters))
                 try:
                     self._check(device, wanted[n])
                 except Offline as error:
                     outcomes[n] = error
-        renamings: dict[int, _Renaming] = {}
-        try:
-            for n, (device, parameters) in enumerate(sets):
-                if "alias" in parameters and outcomes[n] is None:
-                    with _distinct(n):
-                        renamings[n] = _Renaming(self._registry, device, parameters["alias"])
-        except EvokError:
-            for renaming in reversed(renamings.values()):
-                renaming.undo()
-            raise
+        renamings = self._rename({n: one for n, one in enumerate(sets) if outcomes[n] is None})
         submitted = self._submit(
             {
                 n: Assignment(device, wanted[n], by, "alias" not in parameters)
@@ -142,9 +138,34 @@ class Commands:
                 if n in renamings:
                     renamings[n].undo()
             self._log_outcome(sets[n][0], outcomes[n])
+        if self.audit is not None:
+            for (device, parameters), outcome in zip(sets, outcomes, strict=True):
+                self.audit.note(device, parameters, by, outcome, begun)
         # what was given and taken back is reported, too: somebody may have seen it
         self._events.publish(dict.fromkeys(sets[n][0] for n, one in renamings.items() if one.renamed), by)
         return outcomes
+
+    def _rename(self, sets: Mapping[int, tuple[Device, Mapping[str, Any]]]) -> dict[int, _Renaming]:
+        """Give aliases, all of them or none."""
+        renamings: dict[int, _Renaming] = {}
+        try:
+            for n, (device, parameters) in sets.items():
+                if "alias" in parameters:
+                    with _distinct(n):
+                        renamings[n] = _Renaming(self._registry, device, parameters["alias"])
+        except EvokError:
+            for renaming in reversed(renamings.values()):
+                renaming.undo()
+            raise
+        return renamings
+
+    def _check_right(self, device: Device, parameters: Mapping[str, Any], by: Identity) -> None:
+        try:
+            by.check(device, parameters)
+        except Forbidden as error:
+            if self.audit is not None:
+                self.audit.note(device, parameters, by, error, self.clock.seconds())
+            raise
 
     def _error_of(self, failure: Failure, device: Device) -> EvokError:
         """What went wrong; a bug must not hide what became of the other sets."""

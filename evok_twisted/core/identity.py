@@ -71,12 +71,14 @@ class Identity(NamedTuple):
     :ivar via: the door that it came through: websocket, rest, bulk, rpc, webhook, pulse, ...
     :ivar scopes: what they may do.
     :ivar address: of a client; empty where there is none.
+    :ivar proof: what they have shown to be who they are: a token.
     """
 
     name: str
     via: str
     scopes: Scopes
     address: str = ""
+    proof: object = None
 
     def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
         """Whether they may set ``parameters`` of ``device``.

@@ -96,7 +96,10 @@ class Keyring(Service):
         :raises TooManyFailures: too many wrong ones came from there; this one was not looked at.
         """
         self.failures.check(address)
-        token = self._tokens.get(id_of(text) or "")
+        id = id_of(text)
+        if id is not None and id not in self._tokens:
+            self.look()  # it may have been made just now
+        token = self._tokens.get(id or "")
         why = ""
         if token is None or not token.fits(text):
             why = "this is no token of this service"

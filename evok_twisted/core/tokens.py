@@ -110,11 +110,12 @@ class _TokenSettings(Settings, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits")]
 
 
-def load(file: Path, problems: Problems) -> dict[str, Token]:
+def load(file: Path, problems: Problems, *, owned: bool = True) -> dict[str, Token]:
     """The tokens of a file, by their ids; of one that is not there, none.
 
     A token that has an error is left out, and the error noted.
 
+    :param owned: whether it has to be our own, or root's: root may look at the service's.
     :raises ConfigError: the file cannot be used; the message says why, and not where it is.
     """
     try:
@@ -123,7 +124,7 @@ def load(file: Path, problems: Problems) -> dict[str, Token]:
         return {}
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}") from error
-    if found.st_uid not in (os.geteuid(), 0):
+    if owned and found.st_uid not in (os.geteuid(), 0):
         raise ConfigError(
             f"belongs to the user {found.st_uid}, who could make tokens; expected {os.geteuid()}, or root"
         )

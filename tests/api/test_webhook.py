@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from evok_twisted.api.front import Context
+from evok_twisted.api.gate import Gate
 from evok_twisted.api.webhook import (
     LARGEST_ANSWER,
     SLOWEST_RETRY,
@@ -367,7 +368,10 @@ async def test_cookies_are_not_kept(page):
 )
 def test_without_an_address_that_can_be_called_there_are_none(address, path, told):
     rig, problems = Rig(Clock()), Problems()
-    assert make(Context(rig.desks, rig.clock, problems, {}), WebhookSettings(enabled=True, address=address)) is None
+    assert (
+        make(Context(rig.desks, rig.clock, problems, {}, Gate()), WebhookSettings(enabled=True, address=address))
+        is None
+    )
     (problem,) = problems.errors
     assert (problem.path, problem.fatal) == (path, False)
     assert told in problem.message
@@ -376,5 +380,5 @@ def test_without_an_address_that_can_be_called_there_are_none(address, path, tol
 def test_one_address_that_cannot_be_called_costs_itself():
     rig, problems = Rig(Clock()), Problems()
     settings = WebhookSettings(enabled=True, address=("https://my_host/x", URL, URL))
-    assert len(make(Context(rig.desks, rig.clock, problems, {}), settings).hooks) == 1
+    assert len(make(Context(rig.desks, rig.clock, problems, {}, Gate()), settings).hooks) == 1
     assert len(problems.errors) == 1

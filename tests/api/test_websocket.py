@@ -6,79 +6,14 @@ import json
 import struct
 
 import pytest
-from fakes import Rig, Transport
-from twisted.internet.address import IPv4Address
+from fakes import Rig
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from web import Browser
 
 from evok_twisted.api.client import STALL_LIMIT
-from evok_twisted.api.site import ApiSite, Root
-from evok_twisted.api.websocket import ConnectionFactory, UpgradeResource, WebSocketSettings
-
-
-class Browser:
-    """A client that speaks bytes."""
-
-    def __init__(self, rig, clock, dialect="classic", **options):
-        self.rig, self.clock = rig, clock
-        self.factory = ConnectionFactory(rig.core.desks(dialect), clock, WebSocketSettings(**options))
-        self.site = ApiSite(Root({b"ws": UpgradeResource(self.factory)}), clock)
-        self.connect()
-
-    def connect(self):
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000))
-        self.channel = self.site.buildProtocol(None)
-        self.transport.protocol = self.channel
-        self.channel.makeConnection(self.transport)
-        return self
-
-    def request(self, path="/ws", extra=""):
-        self.send(
-            f"GET {path} HTTP/1.1\r\nHost: plc\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
-            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n".encode()
-        )
-        head = self.transport.value()
-        self.transport.clear()
-        return head
-
-    def open(self, path="/ws", extra=""):
-        assert self.request(path, extra).startswith(b"HTTP/1.1 101 ")
-        return self
-
-    def send(self, data):
-        self.transport.protocol.dataReceived(data)
-
-    def say(self, message, opcode=1):
-        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-        size = len(payload)
-        if size < 126:
-            length = bytes([0x80 | size])
-        else:
-            length = b"\xfe" + struct.pack(">H", size) if size <= 0xFFFF else b"\xff" + struct.pack(">Q", size)
-        self.send(bytes([0x80 | opcode]) + length + b"\0\0\0\0" + payload)
-
-    def frames(self):
-        """What was received since the last call: (opcode, payload)."""
-        data, found = self.transport.value(), []
-        self.transport.clear()
-        while data:
-            size, begin = data[1], 2
-            if size == 126:
-                size, begin = struct.unpack_from(">H", data, 2)[0], 4
-            elif size == 127:
-                size, begin = struct.unpack_from(">Q", data, 2)[0], 10
-            found.append((data[0] & 15, data[begin : begin + size]))
-            data = data[begin + size :]
-        return found
-
-    def messages(self):
-        return [json.loads(payload) for opcode, payload in self.frames() if opcode == 1]
-
-    def change(self, **words):
-        self.rig.bus.words.update({int(key[1:]): word for key, word in words.items()})
-        self.clock.advance(0.02)
 
 
 @pytest.fixture

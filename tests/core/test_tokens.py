@@ -126,6 +126,13 @@ def test_a_file_that_changes_is_taken_over_within_2_seconds(file):
     assert len(house.changes) == 2
 
 
+def test_a_token_that_was_made_just_now_is_known_at_once(file):
+    house = House(file, issued()[1]).start()
+    text, token = issued()
+    house.write(token)
+    assert house.ring.find(text, "") == token
+
+
 def test_a_file_that_goes_takes_its_tokens_with_it(file):
     text, token = issued()
     house = House(file, token).start()

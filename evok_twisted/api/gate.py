@@ -1,0 +1,187 @@
+"""Who asks: makes an identity of what a request shows, at the doors of HTTP and of the WebSocket."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from twisted.internet.address import UNIXAddress
+from twisted.web.http_headers import Headers
+from twisted.web.server import Request
+
+from evok_twisted.api.origins import host_of
+from evok_twisted.config import AccessSettings
+from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, NOTHING, Identity, Role, Scopes
+from evok_twisted.core.keyring import Keyring
+from evok_twisted.core.tokens import Token
+from evok_twisted.errors import BadRequest, Unauthorized
+
+#: The only path that takes a token in its query: other addresses are kept in histories and logs.
+WEBSOCKET = "/ws"
+#: How a page of another origin, which cannot set headers, offers its token among the WebSocket's subprotocols.
+SUBPROTOCOL, BEARER = "evok", "evok.bearer."
+#: The name of a socket that only proxies use: nobody who comes through it is local.
+PROXY_SOCKET = "proxy.sock"
+
+#: What says that a proxy stands between.
+_FORWARDED = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
+
+_TOKEN = re.compile(r"([?&]token=)[^&\s]*")
+
+
+class Place(NamedTuple):
+    """Where a request comes from.
+
+    :ivar address: of the client, as far as it is known.
+    :ivar local: it comes from a program on this machine itself.
+    """
+
+    address: str
+    local: bool
+
+
+class Gate:
+    """Decides who somebody is; what they may do then is decided in the core.
+
+    :param access: None where everybody may do everything.
+    :param keyring: of the tokens; there is one where there is ``access``.
+    :param proxies: networks of proxies, whose ``X-Forwarded-For`` counts.
+    """
+
+    def __init__(
+        self, access: AccessSettings | None = None, keyring: Keyring | None = None, proxies: Iterable[str] = ()
+    ) -> None:
+        self._access = access
+        self._keyring = keyring
+        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """Where tokens are known."""
+        return self._keyring
+
+    def admit(self, request: Request) -> Identity:
+        """Whose request it is.
+
+        :raises BadRequest: it shows two different tokens, or one where none belongs.
+        :raises Unauthorized: its token is of no use.
+        :raises TooManyFailures: too many wrong ones came from there.
+        """
+        if self._access is None:
+            return Identity(ANONYMOUS, "", EVERYTHING, getattr(request.getClientAddress(), "host", ""))
+        place = self._place(request)
+        shown = list(dict.fromkeys(_credentials(request)))
+        if len(shown) > 1:
+            raise BadRequest("there are two different tokens in this request; expected one")
+        if shown:
+            return self.known(shown[0], place.address)
+        role: Role = self._access.anonymous.local if place.local else self._access.anonymous.network
+        return Identity(ANONYMOUS, "", NOTHING if role == "none" else Scopes(role), place.address)
+
+    def known(self, text: str, address: str) -> Identity:
+        """Whose token it is.
+
+        :raises Unauthorized: nobody's.
+        :raises TooManyFailures: too many wrong ones came from there.
+        """
+        if self._keyring is None:
+            raise Unauthorized("there are no tokens here")
+        token = self._keyring.find(text, address)
+        return Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
+
+    def still(self, identity: Identity) -> bool:
+        """Whether somebody is who they were when they came."""
+        proof = identity.proof
+        return not isinstance(proof, Token) or (self._keyring is not None and self._keyring.still(proof))
+
+    def _place(self, request: Request) -> Place:
+        headers = request.requestHeaders
+        peer, here = request.getClientAddress(), request.getHost()
+        host = str(getattr(peer, "host", ""))
+        by_socket = isinstance(here, UNIXAddress)
+        of_proxies = by_socket and _path(here).endswith(PROXY_SOCKET)
+        forwarded = any(map(headers.hasHeader, _FORWARDED))
+        on_this_machine = (by_socket or _is_loopback(host)) and not of_proxies and not forwarded
+        address = host
+        if of_proxies or self._is_proxy(host):
+            hops = [hop.strip() for value in _texts(headers, b"x-forwarded-for") for hop in value.split(",")]
+            address = next((hop for hop in reversed(hops) if not self._is_proxy(hop)), hops[0] if hops else host)
+        return Place(address, on_this_machine and _names_this_machine(headers))
+
+    def _is_proxy(self, address: str) -> bool:
+        found = _address(address)
+        return found is not None and any(found in network for network in self._proxies)
+
+
+def _credentials(request: Request) -> Iterator[str]:
+    """Every token that a request shows.
+
+    :raises BadRequest: one that is not where it belongs, or of a form that we do not know.
+    """
+    headers = request.requestHeaders
+    given = _texts(headers, b"authorization")
+    if len(given) > 1:
+        raise BadRequest("there are two Authorization headers; expected one")
+    for value in given:
+        yield _authorization(value)
+    path, _, query = request.uri.partition(b"?")
+    if b"token=" in query:
+        for token in request.args.get(b"token", ()):
+            if path.decode(errors="replace").rstrip("/") != WEBSOCKET:
+                raise BadRequest(f"a token in the address is for {WEBSOCKET}; here, send Authorization: Bearer TOKEN")
+            yield token.decode(errors="replace")
+    for value in _texts(headers, b"sec-websocket-protocol"):
+        for name in value.split(","):
+            if name.strip().startswith(BEARER):
+                yield name.strip()[len(BEARER) :]
+
+
+def _authorization(value: str) -> str:
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            raise BadRequest("Authorization: Basic is not followed by base64 of user:token") from None
+    raise BadRequest(f"Authorization: got the scheme {scheme!r:.20}, expected Bearer or Basic")
+
+
+def without_token(uri: str) -> str:
+    """An address as it may be logged."""
+    return _TOKEN.sub(r"\1...", uri)
+
+
+def _names_this_machine(headers: Headers) -> bool:
+    hosts = _texts(headers, b"host")
+    if not hosts:
+        return True
+    host = host_of(hosts[0]) if len(hosts) == 1 else None
+    return host is not None and (host == "localhost" or _is_loopback(host.strip("[]")))
+
+
+def _is_loopback(host: str) -> bool:
+    found = _address(host)
+    return found is not None and found.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _path(address: UNIXAddress) -> str:
+    name: Any = address.name
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
+
+
+def _texts(headers: Headers, name: bytes) -> list[str]:
+    return [value.decode(errors="replace").strip() for value in headers.getRawHeaders(name, ())]

@@ -1,0 +1,164 @@
+"""``evok``: what an owner does besides running the service."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from evok_twisted import config as cfg
+from evok_twisted.core.tokens import Token, digest_of, fresh, load, networks_of, save, scopes_of, shown_time
+from evok_twisted.errors import ConfigError
+from evok_twisted.problems import Problems
+
+#: Exit statuses: something is wrong with the command line; with what it was to do.
+USAGE, FAILED = 2, 1
+
+_UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for.
+
+    :raises SystemExit: with an exit status, where it could not be done.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (ConfigError, OSError, ValueError) as error:
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        _fail(f"{where}{getattr(error, 'strerror', None) or error}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"evok: {message}", file=sys.stderr)
+    raise SystemExit(FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evok", description="Looks after the service evok on this unit.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    token = commands.add_parser("token", help="make, list and revoke tokens, by which clients say who they are")
+    actions = token.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    create = actions.add_parser("create", help="make a token; it is printed once, and kept nowhere")
+    create.add_argument("name", metavar="NAME", help="whose it is, for the log: nodered, panel, anna")
+    create.add_argument("--role", choices=("viewer", "operator", "admin"), required=True, help="what it may do")
+    create.add_argument(
+        "--write",
+        action="append",
+        metavar="PATTERN",
+        help="it may set this only: a kind, or a kind and circuits, as ro or 'do/2_*'; may be repeated",
+    )
+    create.add_argument(
+        "--from",
+        dest="networks",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="it is taken from here only: 192.168.1.20 or 192.168.1.0/24; may be repeated",
+    )
+    create.add_argument("--expires", type=_duration, metavar="TIME", help="for how long it is of use: 12h, 30d, 1y")
+    create.set_defaults(run=_create)
+
+    listing = actions.add_parser("list", help="list the tokens")
+    listing.set_defaults(run=_list)
+
+    revoke = actions.add_parser("revoke", help="make a token of no use, at once")
+    revoke.add_argument("which", metavar="ID|NAME", help="its id or its name, as in the list")
+    revoke.set_defaults(run=_revoke)
+
+    default = os.environ.get("EVOK_CONFIG", "/etc/evok")
+    for one in (create, listing, revoke):
+        one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
+    return parser
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([hdwy])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number and h, d, w or y, as 30d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _file(config: Path) -> Path:
+    """Where the tokens are.
+
+    :raises ConfigError: the configuration cannot be used.
+    """
+    problems = Problems()
+    settings = cfg.load(config, (), problems, {})
+    if settings is None:
+        raise ConfigError(str(problems.found[0]).removeprefix("error: "))
+    if settings.apis.access is None:
+        print(f"evok: {config} has no apis.access: nobody is asked for a token until it has", file=sys.stderr)
+    return Path((settings.apis.access or cfg.AccessSettings()).tokens)
+
+
+def _tokens(file: Path) -> dict[str, Token]:
+    problems = Problems()
+    tokens = load(file, problems, owned=False)
+    for problem in problems.found:
+        print(problem, file=sys.stderr)
+    if problems.errors:
+        raise ConfigError(f"{file} has errors, which a change would lose; mend it first")
+    return tokens
+
+
+def _create(given: argparse.Namespace) -> None:
+    file = _file(given.config)
+    tokens = _tokens(file)
+    if any(token.name == given.name for token in tokens.values()):
+        raise ValueError(f"there is a token of the name {given.name} already; revoke it, or choose another")
+    if not 1 <= len(given.name) <= 64:
+        raise ValueError("NAME has 1 to 64 characters")
+    now = time.time()
+    id, text = fresh(tokens)
+    scopes, networks = scopes_of(given.role, given.write), networks_of(given.networks)
+    expires = None if given.expires is None else now + given.expires
+    tokens[id] = Token(id, given.name, scopes, networks, now, expires, digest_of(text))
+    save(file, tokens)
+    until = "" if expires is None else f", until {shown_time(expires)}"
+    print(f"token {id} of {given.name} ({given.role}){until}; it is not shown again:", file=sys.stderr)
+    print(text)
+
+
+def _list(given: argparse.Namespace) -> None:
+    now = time.time()
+    rows = [("ID", "NAME", "ROLE", "WRITES", "FROM", "CREATED", "EXPIRES")]
+    for token in _tokens(_file(given.config)).values():
+        write = token.scopes.write
+        expires = "never" if token.expires is None else shown_time(token.expires)
+        rows.append(
+            (
+                token.id,
+                token.name,
+                token.scopes.role,
+                "all" if write is None else " ".join(write) or "nothing",
+                " ".join(map(str, token.networks)) or "anywhere",
+                shown_time(token.created),
+                f"{expires} (expired)" if token.expired(now) else expires,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _revoke(given: argparse.Namespace) -> None:
+    file = _file(given.config)
+    tokens = _tokens(file)
+    found = [token for token in tokens.values() if given.which in (token.id, token.name)]
+    if not found:
+        known = ", ".join(f"{token.id} ({token.name})" for token in tokens.values()) or "none"
+        raise ValueError(f"there is no token {given.which}; there are {known}")
+    for token in found:
+        del tokens[token.id]
+    save(file, tokens)
+    for token in found:
+        print(f"token {token.id} of {token.name} is of no use any more", file=sys.stderr)

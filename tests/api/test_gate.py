@@ -1,0 +1,414 @@
+"""Who gets in, and what they may do there: the same verdict whatever the door."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from fakes import Rig
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
+from web import Browser, Client
+
+from evok_twisted.api.gate import Gate, without_token
+from evok_twisted.api.http import JsonResource
+from evok_twisted.config import AccessSettings, AnonymousSettings
+from evok_twisted.core.identity import Scopes
+from evok_twisted.core.keyring import LOOK, Failures, Keyring
+from evok_twisted.core.tokens import Token, digest_of, fresh, networks_of, save
+
+NOW = 1_800_000_000.0
+LAN = "192.168.1.20"
+
+
+class House:
+    """A rig behind a gate, with a token of each sort."""
+
+    SORTS = {
+        "viewer": (Scopes("viewer"), {}),
+        "operator": (Scopes("operator"), {}),
+        "admin": (Scopes("admin"), {}),
+        "narrowed": (Scopes("operator", ("led/1_01",)), {}),
+        "expired": (Scopes("admin"), {"expires": NOW - 1}),
+        "elsewhere": (Scopes("admin"), {"networks": ("10.1.0.0/16",)}),
+    }
+
+    def __init__(self, tmp_path, local="admin", network="none", proxies=()):
+        self.clock = Clock()
+        self.rig = Rig(self.clock).start()
+        self.file = tmp_path / "tokens.yaml"
+        self.texts, self.tokens = {}, {}
+        for name, (scopes, more) in self.SORTS.items():
+            id, self.texts[name] = fresh(())
+            more = {"networks": networks_of(more.get("networks", ())), "expires": more.get("expires")}
+            self.tokens[name] = Token(id, name, scopes, created=NOW, digest=digest_of(self.texts[name]), **more)
+        self.texts["unknown"], self.texts["none"] = fresh(())[1], None
+        self.save()
+        self.ring = Keyring(self.file, self.clock, lambda: NOW)
+        self.ring.startService()
+        access = AccessSettings(anonymous=AnonymousSettings(local=local, network=network))
+        self.gate = Gate(access, self.ring, proxies)
+        self.web = Client(rig=self.rig, gate=self.gate)
+        self.came_from(LAN)
+
+    def save(self):
+        save(self.file, {token.id: token for token in self.tokens.values()})
+
+    def came_from(self, host, here=None):
+        kind = IPv6Address if ":" in host else IPv4Address
+        self.web.peer = kind("TCP", host, 50000) if here is None else UNIXAddress(None)
+        self.web.host = here or IPv4Address("TCP", "10.0.0.1", 8080)
+        return self
+
+    def bearer(self, sort):
+        return {} if self.texts[sort] is None else {"Authorization": f"Bearer {self.texts[sort]}"}
+
+    def get(self, path="/rest/led/1_01", **headers):
+        return self.web.get(path, **headers)
+
+    def set(self, sort="none", circuit="1_01", body=None, path=None, **headers):
+        body = {"value": 1} if body is None else body
+        return self.web.post(path or f"/rest/led/{circuit}", body, **self.bearer(sort), **headers)
+
+    @property
+    def written(self):
+        return bool(self.rig.bus.written)
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+# What each may
+
+
+VERDICTS = {  # reading, setting led 1_01, setting led 1_02, its alias
+    "none": (401, 401, 401, 401),
+    "unknown": (401, 401, 401, 401),
+    "expired": (401, 401, 401, 401),
+    "elsewhere": (401, 401, 401, 401),
+    "viewer": (200, 403, 403, 403),
+    "narrowed": (200, 200, 403, 403),
+    "operator": (200, 200, 200, 403),
+    "admin": (200, 200, 200, 200),
+}
+
+
+@pytest.mark.parametrize(("sort", "verdicts"), VERDICTS.items())
+def test_what_each_sort_of_token_may_do_over_rest(house, sort, verdicts):
+    answers = (
+        house.get(**house.bearer(sort)),
+        house.set(sort),
+        house.set(sort, "1_02"),
+        house.set(sort, body={"alias": "lamp"}),
+    )
+    assert tuple(answer.status for answer in answers) == verdicts
+    assert house.written is (200 in verdicts[1:3])
+    for answer in answers:
+        if answer.status == 401:
+            assert "Unauthorized" in answer.json["errors"]
+            assert answer.headers["www-authenticate"]
+        if answer.status == 403:
+            assert "nothing was written" in str(answer.json) or "may not" in str(answer.json)
+
+
+@pytest.mark.parametrize("sort", VERDICTS)
+def test_every_front_gives_the_same_verdict(house, sort):
+    """Of a set of led 1_02, by its outcome: 401, 403 or done."""
+    rest = house.set(sort, "1_02").status
+    as_json = house.set(sort, path="/json/led/1_02").status
+    one = {"assignments": None, "individual_assignments": [
+        {"device_type": "led", "device_circuit": "1_02", "assigned_values": {"value": 1}}]}  # fmt: skip
+    del one["assignments"]
+    group = {"group_assignments": [
+        {"device_type": "led", "device_circuits": ["1_02"], "assigned_values": {"value": 1}}]}  # fmt: skip
+    bulk = [house.set(sort, path="/bulk", body=body).status for body in (one, group)]
+    calls = [
+        {"jsonrpc": "2.0", "id": 1, "method": "led_set", "params": ["1_02", 1]},
+        {"jsonrpc": "2.0", "id": 1, "method": "led_set", "params": {"circuit": "1_02", "value": 1}},
+    ]
+    codes = []
+    for body in (*calls, calls[:1]):
+        answer = house.set(sort, path="/rpc", body=body)
+        said = answer.json[0] if isinstance(answer.json, list) else answer.json
+        failed = said.get("error", {}).get("data", {}).get("code")
+        codes.append(answer.status if answer.status == 401 else {"forbidden": 403, None: 200}[failed])
+    over = Browser(house.rig, house.clock, gate=house.gate)
+    over.transport.peerAddr = IPv4Address("TCP", LAN, 50000)
+    head = over.request(extra="".join(f"{name}: {value}\r\n" for name, value in house.bearer(sort).items()))
+    if head.startswith(b"HTTP/1.1 101 "):
+        over.say({"cmd": "set", "dev": "led", "circuit": "1_02", "value": 1, "id": 1})
+        house.clock.pump([0.02] * 3)
+        reply = next(one for one in over.messages() if isinstance(one, dict))
+        websocket = 200 if reply["success"] else {"forbidden": 403}[reply["error"]["code"]]
+    else:
+        websocket = int(head.split()[1])
+    assert {rest, as_json, *bulk, *codes, websocket} == {VERDICTS[sort][2]}
+
+
+def test_a_bulk_request_with_one_forbidden_circuit_writes_nothing(house):
+    sets = [
+        {"device_type": "led", "device_circuit": circuit, "assigned_values": {"value": 1}}
+        for circuit in ("1_01", "1_02")
+    ]
+    answer = house.set("narrowed", path="/bulk", body={"individual_assignments": sets})
+    assert (answer.status, house.written) == (403, False)
+
+
+OPEN = {("/version", "GET"), ("/health", "GET")}
+
+
+def paths(house):
+    """Every path and method that the service has, with parts that are there."""
+    for prefix, resource in house.web.tree.items():
+        assert isinstance(resource, JsonResource), f"{prefix}: this test is to know of it"
+        for template, operations in resource.paths.items():
+            path = "/".join(["", prefix.decode(), *([template] if template else [])])
+            path = path.format(dev="led", circuit="1_01", property="value")
+            yield from ((path, method.decode()) for method in operations)
+
+
+@pytest.mark.parametrize("sort", ["none", "unknown", "expired", "elsewhere"])
+def test_nothing_but_what_everybody_may_know_is_open(house, sort):
+    found = set()
+    for path, method in paths(house):
+        house.ring.failures = Failures(house.clock)
+        answer = house.web.send(method, path, b"{}" if method == "POST" else b"", **house.bearer(sort)).received
+        if answer.status != 401:
+            found.add((path, method))
+    assert found == (OPEN if sort == "none" else set())
+    assert not house.written
+
+
+@pytest.mark.parametrize("sort", ["viewer", "operator", "narrowed", "admin"])
+def test_whoever_may_read_may_read_all(house, sort):
+    for path, method in paths(house):
+        if method == "GET":
+            assert house.get(path, **house.bearer(sort)).status in (200, 503), path
+
+
+def test_of_the_health_everybody_may_know_the_one_word(house):
+    assert house.get("/health").json.keys() == {"healthy"}
+    assert "buses" in house.get("/health", **house.bearer("viewer")).json
+
+
+# Ways in
+
+
+def test_ways_to_show_a_token(house):
+    text = house.texts["viewer"]
+    basic = base64.b64encode(f"anybody:{text}".encode()).decode()
+    for headers in (
+        {"Authorization": f"Bearer {text}"},
+        {"Authorization": f"bearer  {text} "},
+        {"Authorization": f"Basic {basic}"},
+    ):
+        assert house.get(**headers).status == 200, headers
+    assert house.get(f"/rest/led/1_01?token={text}").error == (400, "BadRequest")
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Authorization": ["Bearer a", "Bearer b"]}, "two Authorization headers"),
+        ({"Authorization": "Digest username=x"}, "expected Bearer or Basic"),
+        ({"Authorization": "Basic %%%"}, "base64"),
+        ({"Authorization": "Basic /w=="}, "base64"),
+    ],
+)
+def test_what_cannot_be_understood_opens_nothing(house, headers, told):
+    answer = house.get(**headers)
+    assert answer.error == (400, "BadRequest")
+    assert told in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer", "Bearer ", "Bearer " + "x" * 8000, "Bearer evok_00000000_" + "a" * 43, "Basic "]
+)
+def test_what_is_no_token_opens_nothing_even_where_anybody_may_read(tmp_path, value):
+    house = House(tmp_path, network="operator")
+    assert house.get().status == 200
+    assert house.get(Authorization=value).status == 401
+
+
+def test_two_different_tokens_are_none_and_the_same_twice_is_one(house):
+    texts = house.texts
+    over = Browser(house.rig, house.clock, gate=house.gate)
+    extra = f"Authorization: Bearer {texts['viewer']}\r\n"
+    assert over.request(f"/ws?token={texts['admin']}", extra).startswith(b"HTTP/1.1 400 ")
+    assert over.connect().request(f"/ws?token={texts['viewer']}", extra).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_page_of_another_origin_offers_its_token_as_a_subprotocol(house):
+    over = Browser(house.rig, house.clock, gate=house.gate)
+    head = over.request(extra=f"Sec-WebSocket-Protocol: evok, evok.bearer.{house.texts['viewer']}\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"sec-websocket-protocol: evok\r\n" in head.lower()
+    assert house.texts["viewer"].encode() not in head
+
+
+def test_a_page_is_asked_for_a_bearer_only_and_others_for_basic_too(house):
+    assert house.get().headers["www-authenticate"].startswith("Basic") or b"Basic" in house.web.transport.value()
+    answer = house.get(Sec_Fetch_Mode="cors", Host="plc")
+    assert b"Basic" not in house.web.transport.value()
+    assert answer.headers["www-authenticate"] == 'Bearer realm="evok"'
+
+
+def test_wrong_tokens_are_slowed_down(house):
+    for _ in range(Failures.most):
+        assert house.get(**house.bearer("unknown")).status == 401
+    assert house.get(**house.bearer("admin")).error == (429, "TooManyFailures")
+    assert house.came_from("192.168.1.21").get(**house.bearer("admin")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/ws?token=evok_x", "/ws?token=..."),
+        ("/ws?a=b&token=evok_x&c=d", "/ws?a=b&token=...&c=d"),
+        ("/rest/all", "/rest/all"),
+    ],
+)
+def test_no_log_shows_a_token(uri, shown):
+    assert without_token(uri) == shown
+
+
+# Local and network
+
+
+@pytest.mark.parametrize(
+    ("host", "headers", "local"),
+    [
+        ("127.0.0.1", {"Host": "localhost:8080"}, True),
+        ("127.0.0.1", {"Host": "127.0.0.1"}, True),
+        ("::1", {"Host": "[::1]:8080"}, True),
+        ("127.0.0.1", {"Host": ""}, True),
+        ("127.0.0.1", {"Host": "plc"}, False),
+        ("127.0.0.1", {"Host": "localhost.attacker.example"}, False),
+        ("127.0.0.1", {"Host": "localhost", "X_Forwarded_For": "10.0.0.9"}, False),
+        ("127.0.0.1", {"Host": "localhost", "Forwarded": "for=10.0.0.9"}, False),
+        ("127.0.0.1", {"Host": "localhost", "Via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"Host": "localhost", "X_Real_IP": "10.0.0.9"}, False),
+        (LAN, {"Host": "localhost"}, False),
+        (LAN, {"Host": "127.0.0.1"}, False),
+    ],
+)
+def test_local_is_a_program_on_this_machine_and_nothing_else(house, host, headers, local):
+    house.came_from(host)
+    assert house.get(**headers).status == (200 if local else 401)
+
+
+@pytest.mark.parametrize(("path", "local"), [("/run/evok/evok.sock", True), ("/run/evok/proxy.sock", False)])
+def test_our_own_socket_is_local_and_that_of_proxies_never_is(house, path, local):
+    house.came_from("", here=UNIXAddress(path))
+    assert house.get(Host="localhost").status == (200 if local else 401)
+
+
+def test_who_comes_through_a_trusted_proxy_has_the_address_that_it_tells(tmp_path):
+    house = House(tmp_path, proxies=("192.168.1.0/28", "192.168.1.2"))
+    house.came_from("192.168.1.2")
+    forwarded = "10.1.2.3, 192.168.1.3"
+    assert house.get(X_Forwarded_For=forwarded, **house.bearer("elsewhere")).status == 200
+    assert house.get(X_Forwarded_For="10.1.2.3, 172.16.0.1", **house.bearer("elsewhere")).status == 401
+    house.came_from("192.168.1.99")  # nobody's proxy says what it likes
+    assert house.get(X_Forwarded_For=forwarded, **house.bearer("elsewhere")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("roles", "verdicts"),
+    [({"network": "viewer"}, (200, 403)), ({"network": "operator"}, (200, 200)), ({"local": "none"}, (401, 401))],
+)
+def test_those_without_a_token_have_the_role_that_is_configured(tmp_path, roles, verdicts):
+    house = House(tmp_path, **roles)
+    if "local" in roles:
+        house.came_from("127.0.0.1")
+    headers = {"Host": "localhost"} if "local" in roles else {}
+    assert (house.get(**headers).status, house.set(**headers).status) == verdicts
+
+
+def test_without_access_everybody_is_admin():
+    web = Client()
+    assert web.post("/rest/led/1_01", {"alias": "lamp"}).status == 200
+
+
+# The WebSocket
+
+
+@pytest.fixture
+def over(house):
+    return Browser(house.rig, house.clock, gate=house.gate)
+
+
+def closed_with(over):
+    """The code and the reason of the close frame."""
+    for opcode, payload in over.frames():
+        if opcode == 8:
+            return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+    return None
+
+
+def test_a_websocket_without_a_token_is_refused_at_the_handshake(house, over):
+    head = over.request()
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"auth=message" in head
+
+
+def test_a_token_as_the_first_message(house, over):
+    over.open("/ws?auth=message")
+    over.change(r0=1)
+    assert over.messages() == []
+    over.say({"cmd": "auth", "token": house.texts["viewer"], "id": 7})
+    (reply,) = over.messages()
+    name = f"viewer({house.tokens['viewer'].id})"
+    assert (reply["success"], reply["id"], reply["result"]) == (True, 7, {"name": name, "role": "viewer"})
+    over.change(r0=0)
+    assert len(over.messages()) == 1
+    over.say({"cmd": "set", "dev": "led", "circuit": "1_01", "value": 1, "id": 8})
+    (reply,) = over.messages()
+    assert reply["error"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [{"cmd": "all"}, {"cmd": "auth"}, {"cmd": "auth", "token": 5}, b"{", [], {"cmd": "auth", "token": "evok_"}],
+)
+def test_there_is_one_try_and_nothing_else_is_answered(over, first):
+    over.open("/ws?auth=message")
+    over.say(first)
+    found = over.frames()
+    assert [opcode for opcode, _ in found] == [1, 8]
+    assert json.loads(found[0][1])["success"] is False
+    assert int.from_bytes(found[1][1][:2], "big") == 4401
+
+
+def test_a_connection_that_shows_no_token_in_10_seconds_is_closed(over):
+    over.open("/ws?auth=message")
+    over.clock.advance(9.9)
+    assert closed_with(over) is None
+    over.clock.advance(0.2)
+    assert closed_with(over) == (4401, "there was no token in time")
+
+
+def test_a_connection_that_is_nobodys_may_not_send_much(over):
+    over.open("/ws?auth=message")
+    for _ in range(20):
+        over.say(b"", opcode=9)
+    assert 4401 in [int.from_bytes(payload[:2], "big") for opcode, payload in over.frames() if opcode == 8]
+
+
+@pytest.mark.parametrize("how", ["revoked", "narrowed", "moved"])
+def test_a_token_that_is_no_more_what_it_was_ends_its_connections(house, over, how):
+    over.open(extra=f"Authorization: Bearer {house.texts['operator']}\r\n")
+    other = Browser(house.rig, house.clock, gate=house.gate)
+    other.factory = over.factory
+    if how == "revoked":
+        del house.tokens["operator"]
+    elif how == "narrowed":
+        house.tokens["operator"] = house.tokens["operator"]._replace(scopes=Scopes("operator", ("ro",)))
+    else:
+        house.tokens["operator"] = house.tokens["operator"]._replace(networks=networks_of(("10.9.0.0/16",)))
+    house.save()
+    house.clock.advance(LOOK)
+    assert closed_with(over) == (4401, "the token is of no use any more")

@@ -1,0 +1,138 @@
+"""Access as an owner sets it up: ``evok token``, the service, and what its log says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import websocket
+
+EVOK = Path(sys.executable).with_name("evok")
+
+CONFIG = """
+apis:
+  alias_file: ""
+  access_log: true
+  access:
+    tokens: {directory}/tokens.yaml
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    port: {port}
+    devices:
+      1: {{model: 00}}
+"""
+
+#: Not local: a program on this machine names it so.
+ELSEWHERE = {"Host": "plc"}
+
+
+@pytest.fixture
+def config(tmp_path, port):
+    (tmp_path / "config.yaml").write_text(CONFIG.format(directory=tmp_path, port=port))
+    return tmp_path
+
+
+@pytest.fixture
+def evok(config):
+    def run(*arguments):
+        return subprocess.run(
+            [EVOK, *arguments, "--config", config], capture_output=True, text=True, timeout=30, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def service(twistd, config, port):
+    twistd("evok-simulator", "--config", config, "--port", port).wait_for("listening")
+    service = twistd("evok", "--config", config, "--port", "tcp:0:interface=127.0.0.1")
+    service.wait_for("slave 1 .* answers")
+    return service
+
+
+def status(service, token=None, method="GET", path="/rest/led/1_01", **more):
+    url = service.url.replace("ws://", "http://").removesuffix("/ws")
+    headers = {**ELSEWHERE, **({} if token is None else {"Authorization": f"Bearer {token}"})}
+    return requests.request(method, f"{url}{path}", headers=headers, timeout=5, **more).status_code
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def test_a_token_from_its_making_to_its_end(evok, service):
+    assert status(service) == 401
+    made = evok("token", "create", "nodered", "--role", "operator", "--write", "led/1_0*", "--expires", "1y")
+    token = made.stdout.strip()
+    assert (made.returncode, len(token)) == (0, 57)
+    assert "not shown again" in made.stderr and token not in made.stderr
+    assert status(service, token) == 200
+    assert status(service, token, "POST", json={"value": 1}) == 200
+    assert status(service, token, "POST", json={"alias": "lamp"}) == 403
+    assert status(service, token, "POST", "/rest/ro/1_01", json={"value": 1}) in (403, 404)
+    over = websocket.create_connection(f"{service.url}?token={token}", host="plc", suppress_origin=True, timeout=10)
+    listed = evok("token", "list").stdout
+    assert token[5:13] in listed and token[14:] not in listed
+    assert ["nodered", "operator", "led/1_0*", "anywhere"] == listed.splitlines()[1].split()[1:5]
+    revoked = evok("token", "revoke", "nodered")
+    assert (revoked.returncode, revoked.stdout) == (0, "")
+    until(lambda: status(service, token) == 401)
+    with pytest.raises(websocket.WebSocketConnectionClosedException):
+        while over.recv_data(control_frame=True)[0] != websocket.ABNF.OPCODE_CLOSE:
+            pass
+        raise websocket.WebSocketConnectionClosedException
+    service.wait_for(rf"set led 1_01 value=1 by nodered\({token[5:13]}\) from 127.0.0.1 over rest: done in \d+ ms")
+    service.wait_for(r"set led 1_01 alias='?lamp'? by .*: forbidden")
+    assert status(service, path=f"/rest/all?token={token}") == 400
+    service.wait_for(r"GET /rest/all\?token=\.\.\. 400")
+    assert service.stop() == 0
+    assert token[14:] not in "\n".join(service.lines)
+
+
+def test_a_program_on_this_machine_needs_no_token(service):
+    url = service.url.replace("ws://", "http://").removesuffix("/ws")
+    assert requests.post(f"{url}/rest/led/1_01", json={"value": 1}, timeout=5).status_code == 200
+
+
+def test_the_check_says_who_may_do_what(evok, run, config):
+    evok("token", "create", "panel", "--role", "viewer", "--from", "192.168.1.0/24")
+    said = run("evok", "--check", "--config", config, "--port", "tcp:8080", "--port", "tcp:8081:interface=127.0.0.1")
+    assert "listener every address, port 8080: reached by the network\n    without a token: none\n" in said.stdout
+    assert "port 8081: reached by this machine\n    without a token, programs on this machine: admin" in said.stdout
+    assert "panel: viewer, from 192.168.1.0/24" in said.stdout
+    assert "tokens can be read on the way to every address, port 8080" in said.stderr
+
+
+def test_without_access_the_network_is_warned_of(run, tmp_path):
+    (tmp_path / "config.yaml").write_text("apis: {alias_file: ''}\n")
+    said = run("evok", "--check", "--config", tmp_path, "--port", "tcp:8080")
+    assert said.returncode == 0
+    assert "everybody who reaches every address, port 8080 may set every output" in said.stderr
+    assert "apis.access" not in run("evok", "--check", "--config", tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("token", "create", "x", "--role", "operator", "--write", "lamp"), 1, "'lamp', expected a kind"),
+        (("token", "create", "x", "--role", "viewer", "--from", "home"), 1, "expected an address or a network"),
+        (("token", "create", "x", "--role", "viewer", "--expires", "soon"), 2, "expected a number and h, d, w or y"),
+        (("token", "create", "x", "--role", "boss"), 2, "invalid choice"),
+        (("token", "create", "x" * 65, "--role", "viewer"), 1, "1 to 64 characters"),
+        (("token", "revoke", "x"), 1, "there is no token x; there are none"),
+        (("token",), 2, "COMMAND"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_changes_nothing(evok, config, arguments, status, told):
+    done = evok(*arguments) if arguments != ("token",) else subprocess.run(
+        [EVOK, "token"], capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
+    assert not (config / "tokens.yaml").exists()
