@@ -95,7 +95,7 @@ def _tokens(apis: Apis) -> list[Token]:
     if apis.access is None:
         return []
     try:
-        return list(load(Path(apis.access.tokens), Problems()).values())
+        return list(load(Path(apis.access.tokens), Problems(), owned=False).values())
     except ConfigError:
         return []
 
@@ -104,6 +104,6 @@ def check_tokens(apis: Apis, problems: Problems) -> None:
     """Note what is wrong with the file of tokens."""
     if apis.access is not None:
         try:
-            load(Path(apis.access.tokens), problems)
+            load(Path(apis.access.tokens), problems, owned=False)
         except ConfigError as error:
             problems.unreadable(Path(apis.access.tokens), error, fatal=False)
