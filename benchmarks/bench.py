@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 
+import access
 import compare
 import hostile
 import load
 import usual
 
-PARTS = {"usual": usual.run, "compare": compare.run, "load": load.run, "hostile": hostile.run}
+PARTS = {"usual": usual.run, "compare": compare.run, "access": access.run, "load": load.run, "hostile": hostile.run}
 
 
 def main(wanted: list[str]) -> None:

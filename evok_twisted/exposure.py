@@ -32,7 +32,69 @@ class Listener(NamedTuple):
 THIS_MACHINE, NETWORK, PROXIES = "this machine", "the network", "proxies"
 
 
-def listener(scheme: str, endpoint: IStreamServerEndpoint) -> Listener:
+class Exposure:
+    """What is open to whom.
+
+    :param endpoints: where the service listens, each with the scheme of its URLs.
+    """
+
+    def __init__(self, apis: Apis, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> None:
+        self._apis = apis
+        self._listeners = [_listener(scheme, endpoint) for scheme, endpoint in endpoints]
+
+    def notice(self, problems: Problems) -> None:
+        """Note what is open to more people than its owner may think."""
+        open_to_all = [one for one in self._listeners if one.reach == NETWORK]
+        if not open_to_all:
+            return
+        wheres = "; ".join(one.where for one in open_to_all)
+        access = self._apis.access
+        if access is None:
+            path = "apis.access"
+            message = f"is not there: everybody who reaches {wheres} may set every output; docs/access.md says more"
+            problems.warning(problems.file_of(path), path, message)
+            return
+        if access.anonymous.network in ("operator", "admin"):
+            path = "apis.access.anonymous.network"
+            message = f"is {access.anonymous.network}: everybody who reaches {wheres} may set outputs, without a token"
+            problems.warning(problems.file_of(path), path, message)
+        plain = [one.where for one in open_to_all if not one.secure]
+        if plain and self._tokens(Problems()):
+            message = f"tokens can be read on the way to {'; '.join(plain)}; an ssl: endpoint would keep them secret"
+            problems.warning(problems.file_of("apis.listen"), "apis.listen", message)
+
+    def verdicts(self, problems: Problems) -> Iterator[str]:
+        """Who may do what on each listener, for people, line by line.
+
+        :param problems: what is wrong with the file of tokens is noted here.
+        """
+        for one in self._listeners:
+            tls = ", with TLS" if one.secure and one.reach == NETWORK else ""
+            yield f"listener {one.where}: reached by {one.reach}{tls}"
+            if self._apis.access is None:
+                yield "    everybody: admin (there is no apis.access)"
+            elif one.reach == THIS_MACHINE:
+                yield f"    without a token, programs on this machine: {self._apis.access.anonymous.local}"
+            else:
+                yield f"    without a token: {self._apis.access.anonymous.network}"
+        for token in self._tokens(problems):
+            write = token.scopes.write
+            narrowed = "" if write is None else f", writes {', '.join(write) or 'nothing'} only"
+            networks = f", from {', '.join(map(str, token.networks))}" if token.networks else ""
+            yield f"token {token.id} {token.name}: {token.scopes.role}{narrowed}{networks}"
+
+    def _tokens(self, problems: Problems) -> list[Token]:
+        if self._apis.access is None:
+            return []
+        file = Path(self._apis.access.tokens)
+        try:
+            return list(load(file, problems, owned=False).values())
+        except ConfigError as error:
+            problems.unreadable(file, error, fatal=False)
+            return []
+
+
+def _listener(scheme: str, endpoint: IStreamServerEndpoint) -> Listener:
     """What an endpoint is to be.
 
     :param scheme: of its URLs, ``ws`` or ``wss``.
@@ -48,62 +110,3 @@ def listener(scheme: str, endpoint: IStreamServerEndpoint) -> Listener:
         here = interface == "localhost"
     where = f"{interface or 'every address'}, port {getattr(of, '_port', '?')}"
     return Listener(where, THIS_MACHINE if here else NETWORK, scheme == "wss")
-
-
-def notice(apis: Apis, listeners: Iterable[Listener], problems: Problems) -> None:
-    """Note what is open to more people than its owner may think."""
-    open_to_all = [one for one in listeners if one.reach == NETWORK]
-    if not open_to_all:
-        return
-    wheres = "; ".join(one.where for one in open_to_all)
-    access = apis.access
-    if access is None:
-        message = f"is not there: everybody who reaches {wheres} may set every output; docs/access.md says more"
-        problems.warning(problems.file_of("apis.access"), "apis.access", message)
-        return
-    if access.anonymous.network in ("operator", "admin"):
-        path = "apis.access.anonymous.network"
-        message = f"is {access.anonymous.network}: everybody who reaches {wheres} may set outputs, without a token"
-        problems.warning(problems.file_of(path), path, message)
-    plain = [one.where for one in open_to_all if not one.secure]
-    if plain and _tokens(apis):
-        message = f"tokens can be read on the way to {'; '.join(plain)}; an ssl: endpoint would keep them secret"
-        problems.warning(problems.file_of("apis.listen"), "apis.listen", message)
-
-
-def verdicts(apis: Apis, listeners: Iterable[Listener]) -> Iterator[str]:
-    """Who may do what on each listener, for people, line by line."""
-    for one in listeners:
-        tls = ", with TLS" if one.secure and one.reach == NETWORK else ""
-        yield f"listener {one.where}: reached by {one.reach}{tls}"
-        if apis.access is None:
-            yield "    everybody: admin (there is no apis.access)"
-        else:
-            roles = apis.access.anonymous
-            if one.reach == THIS_MACHINE:
-                yield f"    without a token, programs on this machine: {roles.local}"
-            else:
-                yield f"    without a token: {roles.network}"
-    for token in _tokens(apis):
-        write = token.scopes.write
-        narrowed = "" if write is None else f", writes {', '.join(write) or 'nothing'} only"
-        networks = f", from {', '.join(map(str, token.networks))}" if token.networks else ""
-        yield f"token {token.id} {token.name}: {token.scopes.role}{narrowed}{networks}"
-
-
-def _tokens(apis: Apis) -> list[Token]:
-    if apis.access is None:
-        return []
-    try:
-        return list(load(Path(apis.access.tokens), Problems(), owned=False).values())
-    except ConfigError:
-        return []
-
-
-def check_tokens(apis: Apis, problems: Problems) -> None:
-    """Note what is wrong with the file of tokens."""
-    if apis.access is not None:
-        try:
-            load(Path(apis.access.tokens), problems, owned=False)
-        except ConfigError as error:
-            problems.unreadable(Path(apis.access.tokens), error, fatal=False)

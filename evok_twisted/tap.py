@@ -27,8 +27,9 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.check import check
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.keyring import Keyring
+from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
-from evok_twisted.exposure import check_tokens, listener, notice, verdicts
+from evok_twisted.exposure import Exposure
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
@@ -98,18 +99,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config, simulation = _configured(options, reactor, problems)
     unit = Unit(config, reactor, problems)
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
-    keyring = _keyring(config.apis, reactor)
-    if config.apis.access is not None and config.apis.access.audit == "writes":
-        unit.commands.audit = Audit(reactor)
-    gate = Gate(config.apis.access, keyring, config.apis.trusted_proxies)
+    gate = _gate(config.apis, unit, reactor, problems)
     context = Context(desks, reactor, problems, {}, gate)
     fronts = [front.make(context, settings) for front, settings in _enabled(config)]
     endpoints = list(_endpoints(config.apis, options, reactor, problems))
-    listeners = [listener(scheme, endpoint) for scheme, endpoint in endpoints]
-    notice(config.apis, listeners, problems)
+    exposure = Exposure(config.apis, endpoints)
+    exposure.notice(problems)
     if options["check"]:
-        check_tokens(config.apis, problems)
-        check((*unit.summary(), *verdicts(config.apis, listeners)), problems)
+        check((*unit.summary(), *exposure.verdicts(problems)), problems)
     if problems.fatal:
         print(*problems.found, sep="\n", file=sys.stderr)
         raise SystemExit(cfg.BAD_CONFIG)
@@ -117,24 +114,27 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.aliases.load()
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
-    for child in (
-        simulation,
-        unit,
-        keyring,
-        *_ports(config.apis, context, endpoints),
-        *fronts,
-        watchdog,
-        Ending(unit.drain),
-    ):
+    ports = _ports(config.apis, context, endpoints)
+    for child in (simulation, unit, gate.keyring, *ports, *fronts, watchdog, Ending(unit.drain)):
         if child is not None:
             child.setServiceParent(service)
     reactor.callWhenRunning(take_signals, reactor)
     return service
 
 
-def _keyring(apis: cfg.Apis, reactor: Any) -> Keyring | None:
-    """The tokens that there are, if who asks is of any matter."""
-    return None if apis.access is None else Keyring(Path(apis.access.tokens), reactor, time.time)
+def _gate(apis: cfg.Apis, unit: Unit, reactor: Any, problems: Problems) -> Gate:
+    """What says who clients are; where that is of any matter, with the tokens that there are."""
+    try:
+        proxies = networks_of(apis.trusted_proxies)
+    except ValueError as error:
+        path, proxies = "apis.trusted_proxies", ()
+        problems.error(problems.file_of(path), path, str(error).removeprefix("from: "))
+    access = apis.access
+    if access is None:
+        return Gate()
+    if access.audit == "writes":
+        unit.commands.audit = Audit(reactor)
+    return Gate(access, Keyring(Path(access.tokens), reactor, time.time), proxies)
 
 
 #: What settings fronts have, by their keys.

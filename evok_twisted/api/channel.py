@@ -108,17 +108,17 @@ class BoundedRequest(Request):
             self.write(failed(self, "Forbidden", objection, 403))
             self.finish()
             return
+        origin = self.getHeader(b"origin")
+        if origin is not None:
+            self.setHeader(b"access-control-allow-origin", origin)
+            self.setHeader(b"vary", b"Origin")
+            self.setHeader(b"content-security-policy", b"frame-ancestors 'none'")
         try:
             self.identity = self._site.gate.admit(self)
         except EvokError as error:
             self.write(refused(self, error))
             self.finish()
             return
-        origin = self.getHeader(b"origin")
-        if origin is not None:
-            self.setHeader(b"access-control-allow-origin", origin)
-            self.setHeader(b"vary", b"Origin")
-            self.setHeader(b"content-security-policy", b"frame-ancestors 'none'")
         super().process()
 
     def connectionLost(self, reason: Failure) -> None:

@@ -27,10 +27,18 @@ SUBPROTOCOL, BEARER = "evok", "evok.bearer."
 #: The name of a socket that only proxies use: nobody who comes through it is local.
 PROXY_SOCKET = "proxy.sock"
 
+#: Where a token may be shown in more than one way.
+_UNCACHED = WEBSOCKET.encode()
+#: Clients that are remembered, each by what it shows.
+MOST_KNOWN = 1024
+
 #: What says that a proxy stands between.
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
 
 _TOKEN = re.compile(r"([?&]token=)[^&\s]*")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Place(NamedTuple):
@@ -53,11 +61,15 @@ class Gate:
     """
 
     def __init__(
-        self, access: AccessSettings | None = None, keyring: Keyring | None = None, proxies: Iterable[str] = ()
+        self, access: AccessSettings | None = None, keyring: Keyring | None = None, proxies: Iterable[Network] = ()
     ) -> None:
         self._access = access
         self._keyring = keyring
-        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
+        self._proxies = tuple(proxies)
+        #: who has shown what is in an Authorization header, by that and the address: most requests are of few clients
+        self._known: dict[tuple[bytes, str], Identity] = {}
+        if keyring is not None:
+            keyring.changed.watch(self._known.clear)
 
     @property
     def keyring(self) -> Keyring | None:
@@ -73,12 +85,25 @@ class Gate:
         """
         if self._access is None:
             return Identity(ANONYMOUS, "", EVERYTHING, getattr(request.getClientAddress(), "host", ""))
+        given = request.requestHeaders.getRawHeaders(b"authorization")
+        key = None
+        if given is not None and len(given) == 1 and not request.uri.startswith(_UNCACHED) and b"?" not in request.uri:
+            key = given[0], getattr(request.getClientAddress(), "host", "")
+            known = self._known.get(key)
+            if known is not None:
+                return known
         place = self._place(request)
         shown = list(dict.fromkeys(_credentials(request)))
         if len(shown) > 1:
             raise BadRequest("there are two different tokens in this request; expected one")
         if shown:
-            return self.known(shown[0], place.address)
+            identity = self.known(shown[0], place.address)
+            # through a proxy come others, too
+            if key is not None and key[1] and key[1] == place.address and not self._is_proxy(key[1]):
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = identity
+            return identity
         role: Role = self._access.anonymous.local if place.local else self._access.anonymous.network
         return Identity(ANONYMOUS, "", NOTHING if role == "none" else Scopes(role), place.address)
 

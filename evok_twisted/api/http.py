@@ -84,7 +84,7 @@ def options(request: Request, methods: Iterable[bytes]) -> bytes:
     request.setHeader(b"allow", allowed)
     if request.getHeader(b"origin") is not None:  # a browser asks before it posts JSON from a page of another port
         request.setHeader(b"access-control-allow-methods", allowed)
-        request.setHeader(b"access-control-allow-headers", b"Content-Type, X-Requested-With")
+        request.setHeader(b"access-control-allow-headers", b"Authorization, Content-Type, X-Requested-With")
     return b""
 
 

@@ -16,7 +16,21 @@ from evok_twisted.api.schemas import error_schema, schemas
 from evok_twisted.core.desk import Desk, Desks
 
 #: What may be wrong with any request, by status: answered before a resource sees it, or when we have a bug.
-_ALWAYS: Mapping[int, str] = {403: "Forbidden", 405: "MethodNotAllowed", 413: "TooLarge", 500: "EvokError"}
+_ALWAYS: Mapping[int, str] = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    405: "MethodNotAllowed",
+    413: "TooLarge",
+    429: "TooManyFailures",
+    500: "EvokError",
+}
+
+#: How to show a token.
+_SECURITY: Mapping[str, Mapping[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token, as evok token create prints it"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The token as password, with any user"},
+}
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -73,7 +87,12 @@ def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:
         "servers": [{"url": "/", "description": "The unit that this description is of"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _without_defaults(_referred_to(paths, schemas(desk)))},
+        # where there is no apis.access, and for programs on the unit, none is needed
+        "security": [{}, *({name: []} for name in _SECURITY)],
+        "components": {
+            "schemas": _without_defaults(_referred_to(paths, schemas(desk))),
+            "securitySchemes": _SECURITY,
+        },
     }
 
 
@@ -126,7 +145,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     for status, name in _ALWAYS.items():
         by_status[status].append(name)
     for error in operation.errors:
-        by_status[error.status].append(error.name)
+        if error.name not in by_status[error.status]:
+            by_status[error.status].append(error.name)
     for status, found in sorted(by_status.items()):
         refs = [schema_of(error_schema(name)) for name in found]
         wrong = refs[0] if len(refs) == 1 else {"anyOf": refs}

@@ -13,6 +13,7 @@ from web import Browser, Client
 
 from evok_twisted.api.gate import Gate, without_token
 from evok_twisted.api.http import JsonResource
+from evok_twisted.api.origins import Origins
 from evok_twisted.config import AccessSettings, AnonymousSettings
 from evok_twisted.core.identity import Scopes
 from evok_twisted.core.keyring import LOOK, Failures, Keyring
@@ -48,7 +49,7 @@ class House:
         self.ring = Keyring(self.file, self.clock, lambda: NOW)
         self.ring.startService()
         access = AccessSettings(anonymous=AnonymousSettings(local=local, network=network))
-        self.gate = Gate(access, self.ring, proxies)
+        self.gate = Gate(access, self.ring, networks_of(proxies))
         self.web = Client(rig=self.rig, gate=self.gate)
         self.came_from(LAN)
 
@@ -275,6 +276,15 @@ def test_no_log_shows_a_token(uri, shown):
     assert without_token(uri) == shown
 
 
+def test_a_page_of_another_origin_may_send_a_token_and_see_that_it_is_wrong(house):
+    house.web.site.origins = Origins(["https://panel.example"])
+    asked = house.web.send("OPTIONS", "/rest/led/1_01", Origin="https://panel.example").received
+    assert asked.status == 204
+    assert "Authorization" in asked.headers["access-control-allow-headers"]
+    answer = house.get(Origin="https://panel.example", **house.bearer("unknown"))
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (401, "https://panel.example")
+
+
 # Local and network
 
 
@@ -304,6 +314,23 @@ def test_local_is_a_program_on_this_machine_and_nothing_else(house, host, header
 def test_our_own_socket_is_local_and_that_of_proxies_never_is(house, path, local):
     house.came_from("", here=UNIXAddress(path))
     assert house.get(Host="localhost").status == (200 if local else 401)
+
+
+def test_what_a_proxy_has_shown_for_itself_counts_for_nobody_behind_it(tmp_path):
+    house = House(tmp_path, proxies=("10.1.0.2",)).came_from("10.1.0.2")
+    for _ in range(2):
+        assert house.get(**house.bearer("elsewhere")).status == 200
+        assert house.get(X_Forwarded_For=LAN, **house.bearer("elsewhere")).status == 401
+
+
+def test_a_token_that_is_known_is_looked_at_again_when_the_file_changes(house):
+    for _ in range(3):
+        assert house.get(**house.bearer("viewer")).status == 200
+    del house.tokens["viewer"]
+    house.save()
+    house.clock.advance(LOOK)
+    assert house.get(**house.bearer("viewer")).status == 401
+    assert house.get(**house.bearer("operator")).status == 200
 
 
 def test_who_comes_through_a_trusted_proxy_has_the_address_that_it_tells(tmp_path):

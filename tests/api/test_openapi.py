@@ -114,7 +114,7 @@ def test_errors_are_described_with_their_status(document):
     error = {"success": False, "errors": {"Offline": "bus TCP is offline"}, "sent": False}
     assert wrong(document, "OfflineError", error) == []
     assert wrong(document, "RefusedError", error)
-    assert described.keys() == {"400", "403", "404", "405", "409", "413", "500", "502", "503", "504"}
+    assert described.keys() == {*("400", "401", "403", "404", "405", "409", "413", "429", "500", "502", "503", "504")}
 
 
 def test_circuits_of_the_unit_are_given_as_examples(document):

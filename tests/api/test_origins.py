@@ -110,7 +110,7 @@ def test_a_browser_that_asks_first_is_told_what_it_may(ask):
     answer = ask("http://plc:1880", method="OPTIONS", body="")
     assert answer.startswith("HTTP/1.1 204 ")
     assert "Access-Control-Allow-Methods: GET, POST, HEAD, OPTIONS" in answer
-    assert "Access-Control-Allow-Headers: Content-Type" in answer
+    assert "Access-Control-Allow-Headers: Authorization, Content-Type" in answer
 
 
 # What browsers call us: a page of a name that its owner has resolved to us would be of "our own" host

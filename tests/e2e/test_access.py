@@ -118,6 +118,13 @@ def test_without_access_the_network_is_warned_of(run, tmp_path):
     assert "apis.access" not in run("evok", "--check", "--config", tmp_path).stderr
 
 
+def test_a_proxy_that_can_be_none_is_an_error_of_the_configuration(run, tmp_path):
+    (tmp_path / "config.yaml").write_text("apis: {trusted_proxies: [192.168.1.300], access: {}}\n")
+    said = run("evok", "--check", "--config", tmp_path)
+    assert said.returncode == 1
+    assert "config.yaml:1: apis.trusted_proxies: got '192.168.1.300', expected an address or a network" in said.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
