@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import re
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from evok_twisted import certificates
 from evok_twisted import config as cfg
 from evok_twisted.core.tokens import Token, digest_of, fresh, load, networks_of, save, scopes_of, shown_time
 from evok_twisted.errors import ConfigError
@@ -73,8 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("which", metavar="ID|NAME", help="its id or its name, as in the list")
     revoke.set_defaults(run=_revoke)
 
+    certificate = commands.add_parser("certificate", help="make a certificate for https, signed by itself")
+    certificate.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name or an address by which the unit is called, besides those that it knows; may be repeated",
+    )
+    certificate.add_argument("--force", action="store_true", help="in place of the one that is there")
+    certificate.set_defaults(run=_certificate)
+
     default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    for one in (create, listing, revoke):
+    for one in (create, listing, revoke, certificate):
         one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
     return parser
 
@@ -98,6 +113,42 @@ def _file(config: Path) -> Path:
     if settings.apis.access is None:
         print(f"evok: {config} has no apis.access: nobody is asked for a token until it has", file=sys.stderr)
     return Path((settings.apis.access or cfg.AccessSettings()).tokens)
+
+
+def _certificate(given: argparse.Namespace) -> None:
+    problems = Problems()
+    settings = cfg.load(given.config, (), problems, {})
+    if settings is None:
+        raise ConfigError(str(problems.found[0]).removeprefix("error: "))
+    tls = settings.apis.tls or cfg.TlsSettings()
+    base = given.config if given.config.is_dir() else given.config.parent
+    certificate, key = base / tls.certificate, base / tls.key
+    for file in (certificate, key):
+        if file.exists() and not given.force:
+            raise ValueError(f"{file} is there already; --force makes another in its place")
+    names = [*dict.fromkeys([socket.gethostname(), "localhost", "127.0.0.1", "::1", *_addresses(), *given.names])]
+    certificates.make(certificate, key, names, _service_user())
+    print(f"{certificate} is for {', '.join(names)}", file=sys.stderr)
+    if settings.apis.tls is None:
+        print(f"evok: {given.config} has no apis.tls: https is not served until it has", file=sys.stderr)
+
+
+def _addresses() -> list[str]:
+    """The addresses of this machine, as far as its own name tells them."""
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [str(address[0]).partition("%")[0] for *_, address in found]
+
+
+def _service_user() -> tuple[int, int] | None:
+    """Whose the files are to be: root writes as the service's user, who has to read them."""
+    try:
+        user = pwd.getpwnam("evok")
+    except KeyError:
+        return None
+    return (user.pw_uid, user.pw_gid) if os.geteuid() == 0 else None
 
 
 def _tokens(file: Path) -> dict[str, Token]:

@@ -57,6 +57,14 @@ class AccessSettings(Settings, frozen=True, kw_only=True):
     audit: Literal["off", "writes"] = "writes"
 
 
+class TlsSettings(Settings, frozen=True, kw_only=True):
+    """``apis.tls``."""
+
+    certificate: str = "/etc/evok/tls/cert.pem"
+    key: str = "/etc/evok/tls/key.pem"
+    listen: tuple[str, ...] = ("ssl:8443",)
+
+
 class Apis(Settings, frozen=True, kw_only=True):
     """``apis``: where clients find us, and how we talk to them."""
 
@@ -68,6 +76,7 @@ class Apis(Settings, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     access: AccessSettings | None = None
+    tls: TlsSettings | None = None
     access_log: bool = False
     alias_file: str = "/var/lib/evok"
     max_connections: Connections = 2048

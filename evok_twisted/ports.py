@@ -10,11 +10,18 @@ from typing import Any
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    quoteStringArgument,
+    serverFromString,
+)
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from evok_twisted.certificates import Certificate
 from evok_twisted.logs import Logger
 from evok_twisted.problems import Problems
 
@@ -57,6 +64,23 @@ def described(
     return endpoint
 
 
+def secured(
+    description: str, certificate: Certificate, reactor: Any, problems: Problems, file: object, path: str
+) -> IStreamServerEndpoint | None:
+    """The endpoint of ``ssl:PORT`` or ``ssl:PORT:interface=ADDRESS``, with a certificate that may change.
+
+    :returns: None when it is no such description; that is noted.
+    """
+    kind, _, rest = description.partition(":")
+    plain = described(f"tcp:{rest}", reactor, problems, file, path) if kind == "ssl" else None
+    if kind != "ssl":
+        problems.error(file, path, f"got {description!r}, expected ssl:PORT, perhaps with :interface=ADDRESS")
+    if not isinstance(plain, TCP4ServerEndpoint | TCP6ServerEndpoint):
+        return None
+    of: Any = plain
+    return SSL4ServerEndpoint(reactor, of._port, certificate, of._backlog, of._interface)
+
+
 def _unreadable(description: str, base: Path) -> str:
     """What is wrong with the files that a description names; nothing, where they are not what is wrong."""
     files = {name: base / found.replace("\\", "") for name, found in _FILES.findall(description)}
@@ -72,6 +96,9 @@ def _unreadable(description: str, base: Path) -> str:
 
 def certified(endpoint: IStreamServerEndpoint) -> list[str]:
     """The host names in the certificate of an endpoint with TLS; none without."""
+    of = getattr(endpoint, "_sslContextFactory", None)
+    if isinstance(of, Certificate):
+        return list(of.names)
     try:
         certificate = endpoint._sslContextFactory.certificate.to_cryptography()  # type: ignore[attr-defined]
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value

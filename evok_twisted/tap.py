@@ -24,16 +24,18 @@ from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.origins import Origins
+from evok_twisted.certificates import Certificate
 from evok_twisted.check import check
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
+from evok_twisted.errors import ConfigError
 from evok_twisted.exposure import Exposure
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
-from evok_twisted.ports import Port, certified, described
+from evok_twisted.ports import Port, certified, described, secured
 from evok_twisted.problems import Problems
 from evok_twisted.signals import take_signals
 from evok_twisted.simulator import demo
@@ -204,6 +206,24 @@ def _endpoints(
             endpoint = described(description, reactor, problems, problems.file_of(key), key, base)
         if endpoint is not None:
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
+    if apis.tls is not None and not ports:
+        yield from _secured(apis.tls, base, reactor, problems)
+
+
+def _secured(
+    tls: cfg.TlsSettings, base: Path, reactor: Any, problems: Problems
+) -> Iterator[tuple[str, IStreamServerEndpoint]]:
+    """Where to listen with the certificate of the configuration; one that cannot be used costs these ports."""
+    try:
+        certificate = Certificate(base / tls.certificate, base / tls.key, reactor)
+    except ConfigError as error:
+        problems.error(problems.file_of("apis.tls"), "apis.tls", str(error), fatal=False)
+        return
+    key = "apis.tls.listen"
+    for description in tls.listen:
+        endpoint = secured(description, certificate, reactor, problems, problems.file_of(key), key)
+        if endpoint is not None:
+            yield "wss", endpoint
 
 
 def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> Iterator[Port]:

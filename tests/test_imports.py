@@ -19,6 +19,7 @@ LAYERS = [
     ["problems", "logs", "serialport", "hosts", "settingtypes", "files"],
     ["typedyaml"],
     ["conditions"],
+    ["certificates"],
     ["definitions"],
     ["busconfig"],
     ["config"],

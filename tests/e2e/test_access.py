@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -143,3 +145,29 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(evok, config, arguments
     assert (done.returncode, done.stdout) == (status, "")
     assert told in done.stderr
     assert not (config / "tokens.yaml").exists()
+
+
+def test_a_certificate_that_is_made_is_served_and_renewed(evok, twistd, config, port):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        plain = free.getsockname()[1]
+    tls = f"tls: {{certificate: tls/cert.pem, key: tls/key.pem, listen: ['ssl:{port}:interface=127.0.0.1']}}"
+    (config / "config.yaml").write_text(f"apis: {{alias_file: '', port: {plain}, {tls}}}\n")
+    assert evok("certificate", "--name", "plc.example").returncode == 0
+    assert "already" in evok("certificate").stderr
+    service = twistd("evok", "--config", config)
+    service.wait_for(f"listening: wss://127.0.0.1:{port}/ws")
+    first = (config / "tls" / "cert.pem").read_text()
+    assert served_by(port) == first
+    assert requests.get(f"https://127.0.0.1:{port}/version", timeout=5, verify=config / "tls" / "cert.pem").ok
+    assert evok("certificate", "--force").returncode == 0
+    until(lambda: served_by(port) == (config / "tls" / "cert.pem").read_text() != first)
+    service.wait_for("a new certificate is served")
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", port), 5) as plain, pytest.raises((ssl.SSLError, OSError)):
+        old.wrap_socket(plain)
+
+
+def served_by(port):
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=5)
