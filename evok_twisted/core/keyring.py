@@ -70,7 +70,21 @@ class Keyring(Service):
         now = self._wall()
         self._tokens = {token.id: token for token in self._tokens.values() if not token.expired(now)}
         if self._tokens != before:
+            self._log_changes(before, now)
             self.changed.emit()
+
+    def _log_changes(self, before: dict[str, Token], now: float) -> None:
+        for id in dict.fromkeys((*before, *self._tokens)):
+            old, new = before.get(id), self._tokens.get(id)
+            if old == new:
+                continue
+            token = new or old
+            assert token is not None, "it is in one of them"
+            if new is None:
+                became = "has expired" if token.expired(now) else "was revoked"
+            else:
+                became = f"is known, with the role {new.scopes.role}" if old is None else "was changed"
+            self._log.info("token {id} of {name} {became}", id=id, name=token.name, became=became)
 
     def _take(self, seen: object) -> None:
         self._seen = seen
@@ -82,8 +96,7 @@ class Keyring(Service):
             return
         for problem in problems.found:
             self._log.warn("{problem}", problem=problem)
-        if self._unusable.end("{file} can be used again, after {lasted:.1f} s", file=self.file) or self._tokens:
-            self._log.info("{n} tokens are in {file}", n=len(self._tokens), file=self.file)
+        self._unusable.end("{file} can be used again, after {lasted:.1f} s", file=self.file)
 
     def _begin_unusable(self, why: str) -> None:
         self._unusable.begin_badly("{file} {why}; its tokens stay as they were", file=self.file, why=why)

@@ -133,6 +133,25 @@ def test_a_token_that_was_made_just_now_is_known_at_once(file):
     assert house.ring.find(text, "") == token
 
 
+def test_tokens_that_come_change_and_go_are_logged(file, log):
+    _, one = issued("one")
+    _, two = issued("two", expires=NOW + 60)
+    house = House(file, one, two).start()
+    house.write(one._replace(scopes=Scopes("viewer")), two)
+    house.look()
+    house.now += 60
+    house.look()
+    house.write()
+    house.look()
+    assert log.texts("info") == [
+        f"token {one.id} of one is known, with the role operator",
+        f"token {two.id} of two is known, with the role operator",
+        f"token {one.id} of one was changed",
+        f"token {two.id} of two has expired",
+        f"token {one.id} of one was revoked",
+    ]
+
+
 def test_a_file_that_goes_takes_its_tokens_with_it(file):
     text, token = issued()
     house = House(file, token).start()
