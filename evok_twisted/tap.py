@@ -18,7 +18,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import site, webhook, websocket
+from evok_twisted.api import access, site, webhook, websocket
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
@@ -85,7 +85,7 @@ class Options(BaseOptions):
 
 
 #: The ways for clients to reach the service.
-FRONTS: tuple[Front, ...] = (site.FRONT, websocket.FRONT, webhook.FRONT)
+FRONTS: tuple[Front, ...] = (site.FRONT, access.FRONT, websocket.FRONT, webhook.FRONT)
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:

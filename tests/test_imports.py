@@ -140,7 +140,10 @@ def test_only_the_outermost_modules_touch_the_global_reactor(module):
 #: What fronts know of the core: their desk, and what it hands out.
 SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity", "core.slices"}
 #: What describes the desk's answers needs to know what they are made of, and what says who a client is, tokens.
-DESCRIBED = {"api.schemas": {"core.dialects", "core.health"}, "api.gate": {"core.keyring", "core.tokens"}}
+DESCRIBED = {
+    "api.schemas": {"core.dialects", "core.health"},
+    "api.gate": {"core.keyring", "core.sessions", "core.tokens"},
+}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if part_of(module) == "api"])

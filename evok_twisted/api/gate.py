@@ -17,6 +17,7 @@ from evok_twisted.api.origins import host_of
 from evok_twisted.config import AccessSettings
 from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, NOTHING, Identity, Role, Scopes
 from evok_twisted.core.keyring import Keyring
+from evok_twisted.core.sessions import LASTS
 from evok_twisted.core.tokens import Token
 from evok_twisted.errors import BadRequest, Unauthorized
 
@@ -27,6 +28,9 @@ SUBPROTOCOL, BEARER = "evok", "evok.bearer."
 #: The name of a socket that only proxies use: nobody who comes through it is local.
 PROXY_SOCKET = "proxy.sock"
 
+#: The cookie of a session; and where one begins and ends, whatever there was before.
+COOKIE = "evok_session"
+_LOGIN = b"/access/log"
 #: Where a token may be shown in more than one way.
 _UNCACHED = WEBSOCKET.encode()
 #: Clients that are remembered, each by what it shows.
@@ -46,10 +50,12 @@ class Place(NamedTuple):
 
     :ivar address: of the client, as far as it is known.
     :ivar local: it comes from a program on this machine itself.
+    :ivar proxied: it comes through a proxy that is trusted.
     """
 
     address: str
     local: bool
+    proxied: bool
 
 
 class Gate:
@@ -104,8 +110,68 @@ class Gate:
                     self._known.clear()
                 self._known[key] = identity
             return identity
+        session = self._session(request)
+        if session:
+            return self._of_session(request, session, place.address)
+        return self._anonymous(place)
+
+    def address(self, request: Request) -> str:
+        """Where a request comes from, as far as that is known."""
+        return self._place(request).address
+
+    def nobody(self, request: Request) -> Identity:
+        """Who somebody is that shows nothing."""
+        if self._access is None:
+            return Identity(ANONYMOUS, "", EVERYTHING)
+        return self._anonymous(self._place(request))
+
+    def _anonymous(self, place: Place) -> Identity:
+        assert self._access is not None, "somebody is asked"
         role: Role = self._access.anonymous.local if place.local else self._access.anonymous.network
         return Identity(ANONYMOUS, "", NOTHING if role == "none" else Scopes(role), place.address)
+
+    def begin_session(self, request: Request, identity: Identity) -> None:
+        """Let a cookie stand for the token of ``identity`` from now on."""
+        if self._keyring is not None and isinstance(identity.proof, Token):
+            request.addCookie(
+                COOKIE,
+                self._keyring.begin_session(identity.proof),
+                path="/",
+                max_age=str(LASTS),
+                httpOnly=True,
+                sameSite="strict",
+                secure=self._scheme(request) == "https",
+            )
+
+    def _of_session(self, request: Request, session: str, address: str) -> Identity:
+        assert self._keyring is not None, "there is one where somebody is asked"
+        try:
+            token = self._keyring.find_session(session, address)
+        except Unauthorized:
+            request.addCookie(COOKIE, "", path="/", max_age="0", httpOnly=True, sameSite="strict")
+            raise
+        identity = Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
+        if self._keyring.is_old(session):
+            self.begin_session(request, identity)
+        return identity
+
+    def _session(self, request: Request) -> str:
+        """The session that a request shows, where it counts: cookies know neither ports nor what page sends them."""
+        session = request.getCookie(COOKIE.encode())
+        if session is None or request.uri.startswith(_LOGIN):
+            return ""
+        origins = _texts(request.requestHeaders, b"origin")
+        hosts = _texts(request.requestHeaders, b"host")
+        ours = len(hosts) == 1 and origins == [f"{self._scheme(request)}://{hosts[0]}"]
+        harmless = not origins and request.method in (b"GET", b"HEAD")
+        return session.decode(errors="replace") if ours or harmless else ""
+
+    def _scheme(self, request: Request) -> str:
+        """As the browser has it: a proxy may have taken TLS off."""
+        told = _texts(request.requestHeaders, b"x-forwarded-proto")
+        if told == ["https"] and self._place(request).proxied:
+            return "https"
+        return "https" if request.isSecure() else "http"
 
     def known(self, text: str, address: str) -> Identity:
         """Whose token it is.
@@ -132,10 +198,11 @@ class Gate:
         forwarded = any(map(headers.hasHeader, _FORWARDED))
         on_this_machine = (by_socket or _is_loopback(host)) and not of_proxies and not forwarded
         address = host
-        if of_proxies or self._is_proxy(host):
+        proxied = of_proxies or self._is_proxy(host)
+        if proxied:
             hops = [hop.strip() for value in _texts(headers, b"x-forwarded-for") for hop in value.split(",")]
             address = next((hop for hop in reversed(hops) if not self._is_proxy(hop)), hops[0] if hops else host)
-        return Place(address, on_this_machine and _names_this_machine(headers))
+        return Place(address, on_this_machine and _names_this_machine(headers), proxied)
 
     def _is_proxy(self, address: str) -> bool:
         found = _address(address)

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from evok_twisted.conditions import Condition, Signal
+from evok_twisted.core.sessions import is_of, is_old, session_of, token_id
 from evok_twisted.core.tokens import Token, id_of, load
 from evok_twisted.errors import ConfigError, TooManyFailures, Unauthorized
 from evok_twisted.logs import Logger, Repeats
@@ -125,6 +126,25 @@ class Keyring(Service):
             self._told.warn("a token from {address} was refused: {why}", address=address or "here", why=why)
             raise Unauthorized(why)
         return token
+
+    def find_session(self, session: str, address: str) -> Token:
+        """The token whose session a browser shows.
+
+        :raises Unauthorized: it is none, or of no use any more.
+        """
+        token = self._tokens.get(token_id(session))
+        now = self._wall()
+        if token is None or not is_of(session, token, now) or token.expired(now) or not token.admits(address):
+            raise Unauthorized("this session is over, or of another service; log in again")
+        return token
+
+    def begin_session(self, token: Token) -> str:
+        """A new session of a token."""
+        return session_of(token, self._wall())
+
+    def is_old(self, session: str) -> bool:
+        """Whether it is time for another one."""
+        return is_old(session, self._wall())
 
     def still(self, token: Token) -> bool:
         """Whether a token is what it was."""

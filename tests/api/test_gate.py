@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from web import Browser, Client
 
+from evok_twisted.api.access import Access
 from evok_twisted.api.gate import Gate, without_token
 from evok_twisted.api.http import JsonResource
 from evok_twisted.api.origins import Origins
@@ -46,7 +47,8 @@ class House:
             self.tokens[name] = Token(id, name, scopes, created=NOW, digest=digest_of(self.texts[name]), **more)
         self.texts["unknown"], self.texts["none"] = fresh(())[1], None
         self.save()
-        self.ring = Keyring(self.file, self.clock, lambda: NOW)
+        self.now = NOW
+        self.ring = Keyring(self.file, self.clock, lambda: self.now)
         self.ring.startService()
         access = AccessSettings(anonymous=AnonymousSettings(local=local, network=network))
         self.gate = Gate(access, self.ring, networks_of(proxies))
@@ -358,6 +360,112 @@ def test_those_without_a_token_have_the_role_that_is_configured(tmp_path, roles,
 def test_without_access_everybody_is_admin():
     web = Client()
     assert web.post("/rest/led/1_01", {"alias": "lamp"}).status == 200
+
+
+# Sessions of browsers
+
+
+class Page:
+    """A page in a browser, with its cookie."""
+
+    def __init__(self, house, origin="http://plc"):
+        self.house, self.origin, self.cookie, self.given = house, origin, None, ""
+        house.web.site.resource.putChild(b"access", Access(house.gate))
+
+    def fetch(self, method, path, body=None, **more):
+        headers = {"Origin": self.origin, "Cookie": self.cookie and f"evok_session={self.cookie}", **more}
+        headers = {name: value for name, value in headers.items() if value is not None}
+        data = b"" if body is None else json.dumps(body).encode()
+        answer = self.house.web.send(method, path, data, **headers).received
+        given = answer.headers.get("set-cookie", "")
+        if given:
+            self.given = given
+            self.cookie = given.partition("=")[2].partition(";")[0] or None
+        return answer
+
+    def log_in(self, sort="operator", **more):
+        return self.fetch("POST", "/access/login", {"token": self.house.texts[sort]}, **more)
+
+
+def test_a_page_logs_in_once_and_has_a_session_from_then_on(house):
+    page = Page(house)
+    assert page.fetch("GET", "/access/whoami").json["role"] == "none"
+    assert page.log_in().json["role"] == "operator"
+    assert all(word in page.given.lower() for word in ("httponly", "samesite=strict", "path=/", "max-age=2592000"))
+    assert "secure" not in page.given.lower()
+    assert house.texts["operator"][14:] not in page.given
+    assert page.fetch("GET", "/access/whoami").json["name"].startswith("operator(")
+    assert page.fetch("POST", "/rest/led/1_01", {"value": 1}).status == 200
+    assert page.fetch("POST", "/rest/led/1_01", {"alias": "lamp"}).status == 403
+    assert page.fetch("POST", "/access/logout").json["role"] == "none"
+    assert page.cookie is None
+    assert page.fetch("GET", "/rest/all").status == 401
+
+
+@pytest.mark.parametrize("sort", ["unknown", "expired", "elsewhere"])
+def test_a_wrong_token_begins_no_session(house, sort):
+    page = Page(house)
+    assert page.log_in(sort).status == 401
+    assert page.cookie is None
+
+
+@pytest.mark.parametrize("body", [None, {}, {"token": 5}, []])
+def test_a_login_that_cannot_be_understood_is_said(house, body):
+    assert Page(house).fetch("POST", "/access/login", body).error == (400, "BadRequest")
+
+
+@pytest.mark.parametrize("origin", ["http://plc:1880", "https://plc", None])
+def test_a_session_counts_for_our_own_pages_only(house, origin):
+    page = Page(house)
+    page.log_in()
+    page.origin = origin
+    assert page.fetch("POST", "/rest/led/1_01", {"value": 1}).status == 401
+    assert page.fetch("GET", "/rest/all").status == (200 if origin is None else 401)
+    assert not house.written
+
+
+def test_a_session_is_of_one_token_of_one_service_and_ends_with_it(house, tmp_path):
+    page = Page(house)
+    page.log_in()
+    kept = page.cookie
+    for wrong in (kept[:-1] + ("A" if kept[-1] != "A" else "B"), kept.replace(".", ".9", 1), "nonsense", f"x{kept}"):
+        page.cookie = wrong
+        answer = page.fetch("GET", "/rest/all")
+        assert (answer.status, page.cookie) == (401, None), wrong
+    page.cookie = kept
+    assert page.fetch("GET", "/rest/all").status == 200
+    (tmp_path / "other").mkdir()
+    other = Page(House(tmp_path / "other"))
+    other.cookie = kept
+    assert "of another service" in str(other.fetch("GET", "/rest/all").json)
+    del house.tokens["operator"]
+    house.save()
+    house.clock.advance(LOOK)
+    assert page.fetch("GET", "/rest/all").status == 401
+
+
+def test_a_session_that_is_used_is_made_anew_after_a_day_and_ends_30_days_after_the_last_use(house):
+    page = Page(house)
+    page.log_in()
+    first = page.cookie
+    house.now += 23 * 3600
+    assert page.fetch("GET", "/rest/all").status == 200
+    assert page.cookie == first
+    house.now += 2 * 3600
+    assert page.fetch("GET", "/rest/all").status == 200
+    assert page.cookie != first
+    house.now += 29 * 86400
+    assert page.fetch("GET", "/rest/all").status == 200
+    house.now += 30 * 86400
+    assert page.fetch("GET", "/rest/all").status == 401
+
+
+def test_behind_a_proxy_that_takes_tls_off_a_session_is_of_https(tmp_path):
+    page = Page(House(tmp_path, proxies=("10.0.0.2",)).came_from("10.0.0.2"), "https://plc")
+    told = {"X_Forwarded_For": LAN, "X_Forwarded_Proto": "https"}
+    assert page.log_in(**told).status == 200
+    assert "secure" in page.given.lower()
+    assert page.fetch("POST", "/rest/led/1_01", {"value": 1}, **told).status == 200
 
 
 # The WebSocket

@@ -1,0 +1,79 @@
+"""``/access``: browsers show a token once and get a session; and anybody asks who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from twisted.web.server import Request
+
+from evok_twisted.api.front import Context, Front
+from evok_twisted.api.gate import COOKIE, Gate
+from evok_twisted.api.http import JsonResource, Operation, identity_of, json, path_of
+from evok_twisted.api.messages import encode
+from evok_twisted.api.site import AlwaysThere
+from evok_twisted.core.identity import Identity
+from evok_twisted.errors import BadRequest, NotFound
+
+_WHO: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "role": {"enum": ["none", "viewer", "operator", "admin"]},
+        "write": {"type": ["array", "null"], "items": {"type": "string"}, "description": "Null is all of the role's"},
+    },
+    "required": ["name", "role", "write"],
+    "additionalProperties": False,
+}
+_TOKEN: Mapping[str, Any] = {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
+
+
+class Login(msgspec.Struct):
+    """What is POSTed to ``/access/login``."""
+
+    token: str
+
+
+class Access(JsonResource):
+    """Open to everybody: here one says who one is."""
+
+    paths = {
+        "login": {b"POST": Operation("login", "Show a token; a cookie stands for it from then on", _WHO, _TOKEN)},
+        "logout": {b"POST": Operation("logout", "Forget the cookie", _WHO)},
+        "whoami": {b"GET": Operation("whoami", "Who asks, and what they may do", _WHO)},
+    }
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def get(self, request: Request) -> bytes:
+        return json(request, _who(identity_of(request, "rest")))
+
+    def post(self, request: Request) -> bytes:
+        if path_of(request) == ["logout"]:
+            request.addCookie(COOKIE, "", path="/", max_age="0", httpOnly=True, sameSite="strict")
+            return json(request, _who(self._gate.nobody(request)))
+        if path_of(request) != ["login"]:
+            raise NotFound("there is login, logout and whoami")
+        try:
+            given = msgspec.json.decode(self.body(request), type=Login)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f'expected {{"token":"..."}}: {error}') from None
+        identity = self._gate.known(given.token, self._gate.address(request))
+        self._gate.begin_session(request, identity)
+        return json(request, _who(identity))
+
+
+def _who(identity: Identity) -> bytes:
+    scopes = identity.scopes
+    return encode({"name": identity.name, "role": scopes.role, "write": scopes.write})
+
+
+def make(context: Context, _settings: AlwaysThere) -> None:
+    """Serve ``/access``."""
+    context.tree[b"access"] = Access(context.gate)
+
+
+FRONT = Front(None, AlwaysThere, make)
