@@ -256,6 +256,7 @@ def test_the_end_of_the_service_is_told_to_its_clients_and_does_not_wait_for_a_s
     ws = websocket.create_connection(service.url, timeout=5)
     board.process.send_signal(signal.SIGSTOP)  # it takes what is sent, and does nothing
     ws.send(json.dumps({"cmd": "set", "dev": "relay", "circuit": "xS11_01", "value": 1, "id": 1}))
+    ask(ws, 2, cmd="filter", devices=[])  # the set was taken before
     begun = time.monotonic()
     status = service.stop(signal.SIGTERM)
     board.process.send_signal(signal.SIGCONT)
