@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import usual
 from common import TWISTD, free_port, process, show, unit_configuration, wait_for
 
 from evok_twisted.core.identity import Scopes
@@ -51,13 +50,11 @@ def serving(modbus: int, tokens: int) -> Iterator[Serving]:
 
 def rate(one: Serving, path: str, script: Path | None = None) -> float:
     """Requests a second; sets one after the other, for a newer one of the same output takes the place of an older."""
-    more = ("-s", str(script)) if script else ()
-    command = ["wrk", "-t1", f"-c{1 if script else 4}", "-d3s", *one.headers, *more, f"{one.url}{path}"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if found is None or "Non-2xx" in said:
-        raise SystemExit(f"{' '.join(command)}: {said}")
-    return float(found[1])
+    connections, how = (1, ("-s", str(script))) if script else (4, ())
+    found, failed = usual.requests(f"{one.url}{path}", 3, connections, (*one.headers, *how))
+    if failed:
+        raise SystemExit(f"{path}: {failed}")
+    return found
 
 
 def run() -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import websocket
@@ -182,9 +182,10 @@ def rest(port: int, bare: int) -> Iterator[tuple[str, str]]:
         yield name, f"{rate:.0f} requests/s at 16 connections{failed and f', {failed}'}"
 
 
-def requests(url: str, seconds: int = 4) -> tuple[float, str]:
-    """GETs a second over 16 connections, and what was wrong with them."""
-    done = subprocess.run(["wrk", "-t1", "-c16", f"-d{seconds}s", url], capture_output=True, text=True, check=True)
+def requests(url: str, seconds: int = 4, connections: int = 16, more: Sequence[str] = ()) -> tuple[float, str]:
+    """Requests a second, and what was wrong with them; GETs, unless ``more`` of wrk's options say otherwise."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *more, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     failed = re.search(r"(Non-2xx|Socket errors).*", done.stdout)
     return float(rate[1]) if rate else 0.0, failed[0] if failed else ""

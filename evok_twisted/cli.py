@@ -19,8 +19,8 @@ from evok_twisted.core.tokens import Token, digest_of, fresh, load, networks_of,
 from evok_twisted.errors import ConfigError
 from evok_twisted.problems import Problems
 
-#: Exit statuses: something is wrong with the command line; with what it was to do.
-USAGE, FAILED = 2, 1
+#: Exit status for what could not be done; of a command line that cannot be understood it is 2, by argparse.
+FAILED = 1
 
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
 
@@ -101,27 +101,29 @@ def _duration(text: str) -> float:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _file(config: Path) -> Path:
-    """Where the tokens are.
+def _apis(config: Path) -> cfg.Apis:
+    """What the configuration says of clients.
 
-    :raises ConfigError: the configuration cannot be used.
+    :raises ConfigError: it cannot be used.
     """
     problems = Problems()
     settings = cfg.load(config, (), problems, {})
     if settings is None:
         raise ConfigError(str(problems.found[0]).removeprefix("error: "))
-    if settings.apis.access is None:
+    return settings.apis
+
+
+def _file(config: Path) -> Path:
+    """Where the tokens are."""
+    access = _apis(config).access
+    if access is None:
         print(f"evok: {config} has no apis.access: nobody is asked for a token until it has", file=sys.stderr)
-    return Path((settings.apis.access or cfg.AccessSettings()).tokens)
+    return Path((access or cfg.AccessSettings()).tokens)
 
 
 def _certificate(given: argparse.Namespace) -> None:
-    problems = Problems()
-    settings = cfg.load(given.config, (), problems, {})
-    if settings is None:
-        raise ConfigError(str(problems.found[0]).removeprefix("error: "))
-    tls = settings.apis.tls or cfg.TlsSettings()
-    base = given.config if given.config.is_dir() else given.config.parent
+    configured = _apis(given.config).tls
+    tls, base = configured or cfg.TlsSettings(), cfg.find(given.config).parent
     certificate, key = base / tls.certificate, base / tls.key
     for file in (certificate, key):
         if file.exists() and not given.force:
@@ -129,7 +131,7 @@ def _certificate(given: argparse.Namespace) -> None:
     names = [*dict.fromkeys([socket.gethostname(), "localhost", "127.0.0.1", "::1", *_addresses(), *given.names])]
     certificates.make(certificate, key, names, _service_user())
     print(f"{certificate} is for {', '.join(names)}", file=sys.stderr)
-    if settings.apis.tls is None:
+    if configured is None:
         print(f"evok: {given.config} has no apis.tls: https is not served until it has", file=sys.stderr)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from evok_twisted.api.gate import PROXY_SOCKET
 from evok_twisted.config import Apis
 from evok_twisted.core.tokens import Token, load
 from evok_twisted.errors import ConfigError
+from evok_twisted.hosts import is_loopback
 from evok_twisted.problems import Problems
 
 
@@ -41,6 +42,7 @@ class Exposure:
     def __init__(self, apis: Apis, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> None:
         self._apis = apis
         self._listeners = [_listener(scheme, endpoint) for scheme, endpoint in endpoints]
+        self._problems = Problems()
 
     def notice(self, problems: Problems) -> None:
         """Note what is open to more people than its owner may think."""
@@ -59,7 +61,7 @@ class Exposure:
             message = f"is {access.anonymous.network}: everybody who reaches {wheres} may set outputs, without a token"
             problems.warning(problems.file_of(path), path, message)
         plain = [one.where for one in open_to_all if not one.secure]
-        if plain and self._tokens(Problems()):
+        if plain and self._tokens:
             message = f"tokens can be read on the way to {'; '.join(plain)}; an ssl: endpoint would keep them secret"
             problems.warning(problems.file_of("apis.listen"), "apis.listen", message)
 
@@ -77,20 +79,22 @@ class Exposure:
                 yield f"    without a token, programs on this machine: {self._apis.access.anonymous.local}"
             else:
                 yield f"    without a token: {self._apis.access.anonymous.network}"
-        for token in self._tokens(problems):
+        for token in self._tokens:
             write = token.scopes.write
             narrowed = "" if write is None else f", writes {', '.join(write) or 'nothing'} only"
             networks = f", from {', '.join(map(str, token.networks))}" if token.networks else ""
             yield f"token {token.id} {token.name}: {token.scopes.role}{narrowed}{networks}"
+        problems.found += self._problems.found
 
-    def _tokens(self, problems: Problems) -> list[Token]:
+    @cached_property
+    def _tokens(self) -> list[Token]:
         if self._apis.access is None:
             return []
         file = Path(self._apis.access.tokens)
         try:
-            return list(load(file, problems, owned=False).values())
+            return list(load(file, self._problems, owned=False).values())
         except ConfigError as error:
-            problems.unreadable(file, error, fatal=False)
+            self._problems.unreadable(file, error, fatal=False)
             return []
 
 
@@ -104,9 +108,6 @@ def _listener(scheme: str, endpoint: IStreamServerEndpoint) -> Listener:
     if isinstance(path, str) and not hasattr(of, "_port"):
         return Listener(f"unix:{path}", PROXIES if path.endswith(PROXY_SOCKET) else THIS_MACHINE, True)
     interface = str(getattr(of, "_interface", "") or "")
-    try:
-        here = ipaddress.ip_address(interface).is_loopback
-    except ValueError:
-        here = interface == "localhost"
+    here = interface == "localhost" or is_loopback(interface)
     where = f"{interface or 'every address'}, port {getattr(of, '_port', '?')}"
     return Listener(where, THIS_MACHINE if here else NETWORK, scheme == "wss")

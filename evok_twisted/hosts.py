@@ -60,6 +60,24 @@ class HostEndpoint:
         return [self._host]
 
 
+def as_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, perhaps with a zone, as what it is: one of IPv4 also where it is written as one of IPv6.
+
+    :returns: None where it is none.
+    """
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def is_loopback(text: str) -> bool:
+    """Whether it is an address of this machine itself, which no other reaches."""
+    found = as_address(text)
+    return found is not None and found.is_loopback
+
+
 @implementer(IResolutionReceiver)
 class _Resolution:
     """The addresses of a name, when all are known."""

@@ -86,6 +86,8 @@ class Options(BaseOptions):
 
 #: The ways for clients to reach the service.
 FRONTS: tuple[Front, ...] = (site.FRONT, access.FRONT, websocket.FRONT, webhook.FRONT)
+#: What settings fronts have, by their keys.
+FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -137,10 +139,6 @@ def _gate(apis: cfg.Apis, unit: Unit, reactor: Any, problems: Problems) -> Gate:
     if access.audit == "writes":
         unit.commands.audit = Audit(reactor)
     return Gate(access, Keyring(Path(access.tokens), reactor, time.time), proxies)
-
-
-#: What settings fronts have, by their keys.
-FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
 
 
 def _enabled(config: cfg.Config) -> Iterator[tuple[Front, cfg.FrontSettings]]:

@@ -8,11 +8,10 @@ from typing import Any
 import msgspec
 from twisted.web.server import Request
 
-from evok_twisted.api.front import Context, Front
-from evok_twisted.api.gate import COOKIE, Gate
+from evok_twisted.api.front import AlwaysThere, Context, Front
+from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import JsonResource, Operation, identity_of, json, path_of
 from evok_twisted.api.messages import encode
-from evok_twisted.api.site import AlwaysThere
 from evok_twisted.core.identity import Identity
 from evok_twisted.errors import BadRequest, NotFound
 
@@ -29,7 +28,7 @@ _WHO: Mapping[str, Any] = {
 _TOKEN: Mapping[str, Any] = {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
 
 
-class Login(msgspec.Struct):
+class Shown(msgspec.Struct):
     """What is POSTed to ``/access/login``."""
 
     token: str
@@ -53,17 +52,14 @@ class Access(JsonResource):
 
     def post(self, request: Request) -> bytes:
         if path_of(request) == ["logout"]:
-            request.addCookie(COOKIE, "", path="/", max_age="0", httpOnly=True, sameSite="strict")
-            return json(request, _who(self._gate.nobody(request)))
+            return json(request, _who(self._gate.log_out(request)))
         if path_of(request) != ["login"]:
             raise NotFound("there is login, logout and whoami")
         try:
-            given = msgspec.json.decode(self.body(request), type=Login)
+            given = msgspec.json.decode(self.body(request), type=Shown)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f'expected {{"token":"..."}}: {error}') from None
-        identity = self._gate.known(given.token, self._gate.address(request))
-        self._gate.begin_session(request, identity)
-        return json(request, _who(identity))
+        return json(request, _who(self._gate.log_in(request, given.token)))
 
 
 def _who(identity: Identity) -> bytes:

@@ -41,3 +41,9 @@ class Front(NamedTuple):
     key: str | None
     settings: type[FrontSettings]
     make: Callable[[Context, Any], IService | None]
+
+
+class AlwaysThere(FrontSettings, frozen=True, kw_only=True):
+    """Of a front that others stand on: it has no settings, and cannot be turned off."""
+
+    enabled: bool = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -13,13 +12,14 @@ from twisted.internet.address import UNIXAddress
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
-from evok_twisted.api.origins import host_of
+from evok_twisted.api.origins import host_of, texts
 from evok_twisted.config import AccessSettings
 from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, NOTHING, Identity, Role, Scopes
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.sessions import LASTS
-from evok_twisted.core.tokens import Token
+from evok_twisted.core.tokens import Network, Token
 from evok_twisted.errors import BadRequest, Unauthorized
+from evok_twisted.hosts import as_address, is_loopback
 
 #: The only path that takes a token in its query: other addresses are kept in histories and logs.
 WEBSOCKET = "/ws"
@@ -40,9 +40,6 @@ MOST_KNOWN = 1024
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
 
 _TOKEN = re.compile(r"([?&]token=)[^&\s]*")
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Place(NamedTuple):
@@ -110,68 +107,59 @@ class Gate:
                     self._known.clear()
                 self._known[key] = identity
             return identity
-        session = self._session(request)
+        session = self._session(request, place)
         if session:
-            return self._of_session(request, session, place.address)
+            return self._of_session(request, session, place)
         return self._anonymous(place)
 
-    def address(self, request: Request) -> str:
-        """Where a request comes from, as far as that is known."""
-        return self._place(request).address
+    def log_in(self, request: Request, text: str) -> Identity:
+        """Whose token it is; a cookie stands for it from then on.
 
-    def nobody(self, request: Request) -> Identity:
-        """Who somebody is that shows nothing."""
-        if self._access is None:
-            return Identity(ANONYMOUS, "", EVERYTHING)
-        return self._anonymous(self._place(request))
+        :raises Unauthorized: nobody's.
+        :raises TooManyFailures: too many wrong ones came from there.
+        """
+        place = self._place(request)
+        identity = self.known(text, place.address)
+        self._begin_session(request, identity, place)
+        return identity
+
+    def log_out(self, request: Request) -> Identity:
+        """Let the cookie be forgotten; who is asking, then."""
+        _set_cookie(request, "", 0)
+        return Identity(ANONYMOUS, "", EVERYTHING) if self._access is None else self._anonymous(self._place(request))
 
     def _anonymous(self, place: Place) -> Identity:
         assert self._access is not None, "somebody is asked"
         role: Role = self._access.anonymous.local if place.local else self._access.anonymous.network
         return Identity(ANONYMOUS, "", NOTHING if role == "none" else Scopes(role), place.address)
 
-    def begin_session(self, request: Request, identity: Identity) -> None:
-        """Let a cookie stand for the token of ``identity`` from now on."""
-        if self._keyring is not None and isinstance(identity.proof, Token):
-            request.addCookie(
-                COOKIE,
-                self._keyring.begin_session(identity.proof),
-                path="/",
-                max_age=str(LASTS),
-                httpOnly=True,
-                sameSite="strict",
-                secure=self._scheme(request) == "https",
-            )
+    def _begin_session(self, request: Request, identity: Identity, place: Place) -> None:
+        assert self._keyring is not None, "it has known the token"
+        assert isinstance(identity.proof, Token), "it is of one"
+        session = self._keyring.begin_session(identity.proof)
+        _set_cookie(request, session, LASTS, secure=_scheme(request, place) == "https")
 
-    def _of_session(self, request: Request, session: str, address: str) -> Identity:
+    def _of_session(self, request: Request, session: str, place: Place) -> Identity:
         assert self._keyring is not None, "there is one where somebody is asked"
         try:
-            token = self._keyring.find_session(session, address)
+            identity = _of_token(self._keyring.find_session(session, place.address), place.address)
         except Unauthorized:
-            request.addCookie(COOKIE, "", path="/", max_age="0", httpOnly=True, sameSite="strict")
+            _set_cookie(request, "", 0)
             raise
-        identity = Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
         if self._keyring.is_old(session):
-            self.begin_session(request, identity)
+            self._begin_session(request, identity, place)
         return identity
 
-    def _session(self, request: Request) -> str:
+    def _session(self, request: Request, place: Place) -> str:
         """The session that a request shows, where it counts: cookies know neither ports nor what page sends them."""
         session = request.getCookie(COOKIE.encode())
         if session is None or request.uri.startswith(_LOGIN):
             return ""
-        origins = _texts(request.requestHeaders, b"origin")
-        hosts = _texts(request.requestHeaders, b"host")
-        ours = len(hosts) == 1 and origins == [f"{self._scheme(request)}://{hosts[0]}"]
+        origins = texts(request.requestHeaders, b"origin")
+        hosts = texts(request.requestHeaders, b"host")
+        ours = len(hosts) == 1 and origins == [f"{_scheme(request, place)}://{hosts[0]}"]
         harmless = not origins and request.method in (b"GET", b"HEAD")
         return session.decode(errors="replace") if ours or harmless else ""
-
-    def _scheme(self, request: Request) -> str:
-        """As the browser has it: a proxy may have taken TLS off."""
-        told = _texts(request.requestHeaders, b"x-forwarded-proto")
-        if told == ["https"] and self._place(request).proxied:
-            return "https"
-        return "https" if request.isSecure() else "http"
 
     def known(self, text: str, address: str) -> Identity:
         """Whose token it is.
@@ -181,8 +169,7 @@ class Gate:
         """
         if self._keyring is None:
             raise Unauthorized("there are no tokens here")
-        token = self._keyring.find(text, address)
-        return Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
+        return _of_token(self._keyring.find(text, address), address)
 
     def still(self, identity: Identity) -> bool:
         """Whether somebody is who they were when they came."""
@@ -196,17 +183,33 @@ class Gate:
         by_socket = isinstance(here, UNIXAddress)
         of_proxies = by_socket and _path(here).endswith(PROXY_SOCKET)
         forwarded = any(map(headers.hasHeader, _FORWARDED))
-        on_this_machine = (by_socket or _is_loopback(host)) and not of_proxies and not forwarded
+        on_this_machine = (by_socket or is_loopback(host)) and not of_proxies and not forwarded
         address = host
         proxied = of_proxies or self._is_proxy(host)
         if proxied:
-            hops = [hop.strip() for value in _texts(headers, b"x-forwarded-for") for hop in value.split(",")]
+            hops = [hop.strip() for value in texts(headers, b"x-forwarded-for") for hop in value.split(",")]
             address = next((hop for hop in reversed(hops) if not self._is_proxy(hop)), hops[0] if hops else host)
         return Place(address, on_this_machine and _names_this_machine(headers), proxied)
 
     def _is_proxy(self, address: str) -> bool:
-        found = _address(address)
+        found = as_address(address)
         return found is not None and any(found in network for network in self._proxies)
+
+
+def _of_token(token: Token, address: str) -> Identity:
+    return Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
+
+
+def _set_cookie(request: Request, session: str, seconds: int, *, secure: bool = False) -> None:
+    """Let the browser keep a session for so long; 0 is no more."""
+    how: dict[str, Any] = {"path": "/", "max_age": str(seconds), "httpOnly": True, "sameSite": "strict"}
+    request.addCookie(COOKIE, session, secure=secure, **how)
+
+
+def _scheme(request: Request, place: Place) -> str:
+    """As the browser has it: a proxy may have taken TLS off."""
+    told = texts(request.requestHeaders, b"x-forwarded-proto")
+    return "https" if request.isSecure() or (told == ["https"] and place.proxied) else "http"
 
 
 def _credentials(request: Request) -> Iterator[str]:
@@ -215,7 +218,7 @@ def _credentials(request: Request) -> Iterator[str]:
     :raises BadRequest: one that is not where it belongs, or of a form that we do not know.
     """
     headers = request.requestHeaders
-    given = _texts(headers, b"authorization")
+    given = texts(headers, b"authorization")
     if len(given) > 1:
         raise BadRequest("there are two Authorization headers; expected one")
     for value in given:
@@ -226,7 +229,7 @@ def _credentials(request: Request) -> Iterator[str]:
             if path.decode(errors="replace").rstrip("/") != WEBSOCKET:
                 raise BadRequest(f"a token in the address is for {WEBSOCKET}; here, send Authorization: Bearer TOKEN")
             yield token.decode(errors="replace")
-    for value in _texts(headers, b"sec-websocket-protocol"):
+    for value in texts(headers, b"sec-websocket-protocol"):
         for name in value.split(","):
             if name.strip().startswith(BEARER):
                 yield name.strip()[len(BEARER) :]
@@ -250,30 +253,13 @@ def without_token(uri: str) -> str:
 
 
 def _names_this_machine(headers: Headers) -> bool:
-    hosts = _texts(headers, b"host")
+    hosts = texts(headers, b"host")
     if not hosts:
         return True
     host = host_of(hosts[0]) if len(hosts) == 1 else None
-    return host is not None and (host == "localhost" or _is_loopback(host.strip("[]")))
-
-
-def _is_loopback(host: str) -> bool:
-    found = _address(host)
-    return found is not None and found.is_loopback
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        found = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return host is not None and (host == "localhost" or is_loopback(host.strip("[]")))
 
 
 def _path(address: UNIXAddress) -> str:
     name: Any = address.name
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
-
-
-def _texts(headers: Headers, name: bytes) -> list[str]:
-    return [value.decode(errors="replace").strip() for value in headers.getRawHeaders(name, ())]

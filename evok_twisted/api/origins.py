@@ -49,19 +49,19 @@ class Origins:
         """
         if self.everybody or not from_browser(headers):
             return ""
-        hosts = _texts(headers, b"host")
+        hosts = texts(headers, b"host")
         host = host_of(hosts[0]) if len(hosts) == 1 else None
         if host is None or not self.names_us(host):
             asked = ", ".join(hosts) or "no host"
             return (
                 f"{asked!r:.100} is no name of this service that a browser may use; apis.allowed_hosts lets it be one"
             )
-        origins = _texts(headers, b"origin")
+        origins = texts(headers, b"origin")
         if len(origins) > 1:
             return "there is more than one Origin"
         if origins and not self.allow(origins[0], host):
             return f"pages of {origins[0]!r:.100} may not talk to this service; apis.allowed_origins lets them"
-        foreign = _texts(headers, b"sec-fetch-site") not in ([], ["same-origin"], ["none"])
+        foreign = texts(headers, b"sec-fetch-site") not in ([], ["same-origin"], ["none"])
         if foreign and not origins and (method not in SAFE or headers.hasHeader(b"upgrade")):
             return "a page of another site sends this and does not say which"
         return ""
@@ -108,8 +108,9 @@ def from_browser(headers: Headers) -> bool:
     """Whether a request looks like one of a browser."""
     if any(map(headers.hasHeader, (b"origin", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"))):
         return True
-    return any(agent.startswith("Mozilla/") for agent in _texts(headers, b"user-agent"))
+    return any(agent.startswith("Mozilla/") for agent in texts(headers, b"user-agent"))
 
 
-def _texts(headers: Headers, name: bytes) -> list[str]:
+def texts(headers: Headers, name: bytes) -> list[str]:
+    """Every value of a header."""
     return [value.decode(errors="replace").strip() for value in headers.getRawHeaders(name, ())]

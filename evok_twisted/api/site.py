@@ -12,7 +12,7 @@ from twisted.web.server import Request, Site
 
 from evok_twisted.api.bulk import Bulk
 from evok_twisted.api.channel import BoundedRequest, Channel
-from evok_twisted.api.front import Context, Front
+from evok_twisted.api.front import AlwaysThere, Context, Front
 from evok_twisted.api.gate import Gate, without_token
 from evok_twisted.api.http import JsonResource, Nowhere, Operation, identity_of, json, our_version, schema_of
 from evok_twisted.api.limits import Bodies, Doorkeeper
@@ -21,7 +21,6 @@ from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
-from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desks
 from evok_twisted.errors import Unauthorized
 from evok_twisted.logs import Logger
@@ -69,14 +68,9 @@ class HealthResource(JsonResource):
         try:
             report = self._desks(identity_of(request, "rest"), None).health()
         except Unauthorized:
-            return json(request, encode({"healthy": self._desks.healthy}), 200 if self._desks.healthy else 503)
+            healthy = self._desks.healthy
+            return json(request, encode({"healthy": healthy}), 200 if healthy else 503)
         return json(request, encode(report), 200 if report.healthy else 503)
-
-
-class AlwaysThere(FrontSettings, frozen=True, kw_only=True):
-    """HTTP is what the others stand on."""
-
-    enabled: bool = True
 
 
 def make(context: Context, _settings: AlwaysThere) -> None:

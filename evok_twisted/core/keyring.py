@@ -16,6 +16,7 @@ from evok_twisted.conditions import Condition, Signal
 from evok_twisted.core.sessions import is_of, is_old, session_of, token_id
 from evok_twisted.core.tokens import Token, id_of, load
 from evok_twisted.errors import ConfigError, TooManyFailures, Unauthorized
+from evok_twisted.hosts import as_address
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.problems import Problems
 
@@ -42,7 +43,7 @@ class Keyring(Service):
         self._tokens: dict[str, Token] = {}
         self._seen: object = None
         self._unusable = Condition(self._log, clock)
-        self._told = Repeats(self._log, clock)
+        self._refusals = Repeats(self._log, clock)
         self._loop = LoopingCall(self.look)
         self._loop.clock = clock
 
@@ -54,9 +55,6 @@ class Keyring(Service):
         super().stopService()
         if self._loop.running:
             self._loop.stop()
-
-    def __len__(self) -> int:
-        return len(self._tokens)
 
     def look(self) -> None:
         """Take over what the file says, if it is another; and let go of what has expired."""
@@ -123,7 +121,7 @@ class Keyring(Service):
             why = f"the token {token.id} is not for this address"
         if token is None or why:
             self.failures.note(address)
-            self._told.warn("a token from {address} was refused: {why}", address=address or "here", why=why)
+            self._refusals.warn("a token from {address} was refused: {why}", address=address or "here", why=why)
             raise Unauthorized(why)
         return token
 
@@ -195,12 +193,7 @@ class Failures:
 
 
 def _counted(address: str) -> str:
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
+    found = as_address(address)
     if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
         return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
+    return address if found is None else str(found)

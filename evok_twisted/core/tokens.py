@@ -14,7 +14,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from msgspec import Meta
 from evok_twisted.core.identity import Scopes
 from evok_twisted.errors import ConfigError
 from evok_twisted.files import write_file
+from evok_twisted.hosts import as_address
 from evok_twisted.model.kinds import KINDS
 from evok_twisted.problems import Problems, nearest
 from evok_twisted.typedyaml import Reader, Settings, load_yaml
@@ -31,6 +32,9 @@ from evok_twisted.typedyaml import Reader, Settings, load_yaml
 VERSION = "1"
 
 _TOKEN = re.compile(r"evok_([0-9a-f]{8})_([A-Za-z0-9_-]{43})\Z")
+
+
+Network = IPv4Network | IPv6Network
 
 
 class Token(NamedTuple):
@@ -45,7 +49,7 @@ class Token(NamedTuple):
     id: str
     name: str
     scopes: Scopes
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    networks: tuple[Network, ...]
     created: float
     expires: float | None
     digest: str
@@ -58,12 +62,8 @@ class Token(NamedTuple):
         """Whether it may come from an address."""
         if not self.networks:
             return True
-        try:
-            found = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self.networks)
+        found = as_address(address)
+        return found is not None and any(found in network for network in self.networks)
 
     def expired(self, now: float) -> bool:
         """Whether it is of no use any more."""
@@ -176,7 +176,7 @@ def scopes_of(role: Literal["viewer", "operator", "admin"], write: Iterable[str]
     return Scopes(role, patterns)
 
 
-def networks_of(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
     """Networks and addresses as a user writes them.
 
     :raises ValueError: one is none; the message says which.
