@@ -1,4 +1,9 @@
-"""An owserver, reached whenever there is something to ask, and looked for while it does not answer."""
+"""An owserver, reached whenever there is something to ask, and looked for while it does not answer.
+
+Twisted's ``ClientService`` is not used here: it would connect for ever to a server that keeps no connection, and where
+its ``prepareConnection`` asks the server something first, a connection that is lost meanwhile ends in ``NoTransition``
+(Twisted 26.10).
+"""
 
 from __future__ import annotations
 
