@@ -92,6 +92,7 @@ class Certificate:
         self._pair = Pair(certificate, key)
         self._looked = clock.seconds()
         self._unusable = Condition(self._log, clock)
+        self._why = ""
         self._ending = Condition(self._log, clock)
         self._notice()
 
@@ -99,6 +100,12 @@ class Certificate:
     def names(self) -> Sequence[str]:
         """The host names in it."""
         return self._pair.names
+
+    def warnings(self) -> Sequence[str]:
+        """What is to be looked after, in sentences."""
+        self._look()
+        ending = f"the certificate {self._files[0]} ends on {self._ends}"
+        return [text for text, lasts in ((self._why, self._unusable.lasts), (ending, self._ending.lasts)) if lasts]
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """A connection, for Twisted."""
@@ -125,8 +132,8 @@ class Certificate:
             try:
                 self._pair = Pair(*self._files)
             except ConfigError as error:
-                message = "{why}; TLS goes on with the certificate from before"
-                self._unusable.begin_badly(message, why=error)
+                self._why = f"{error}; TLS goes on with the certificate from before"
+                self._unusable.begin_badly("{why}", why=self._why)
             else:
                 self._unusable.end("the certificate can be used again, after {lasted:.1f} s")
                 self._log.info(

@@ -9,18 +9,28 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from evok_twisted import certificates
 from evok_twisted import config as cfg
-from evok_twisted.core.tokens import Token, digest_of, fresh, load, networks_of, save, scopes_of, shown_time
+from evok_twisted.core.identity import Scopes
+from evok_twisted.core.tokens import Token, changing, digest_of, fresh, load, networks_of, scopes_of, shown_time
 from evok_twisted.errors import ConfigError
+from evok_twisted.hosts import as_address
 from evok_twisted.problems import Problems
 
 #: Exit status for what could not be done; of a command line that cannot be understood it is 2, by argparse.
 FAILED = 1
+
+#: Seconds within which a link is of use.
+LINK_LASTS = 600.0
+#: Seconds for which tokens that have expired stay in the list.
+SHOWN_EXPIRED = 30 * 86400.0
+#: Where the panel is, on each of our servers.
+PANEL = "/panel/"
 
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
 
@@ -46,6 +56,35 @@ def _fail(message: str) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evok", description="Looks after the service evok on this unit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parsers = list(_of_tokens(commands))
+    link = commands.add_parser("link", help="make an address that logs a browser in; it is of use once, for 10 minutes")
+    link.add_argument("--name", default="link", help="who will have used it, for the log; by default: %(default)s")
+    link.add_argument(
+        "--role", choices=("viewer", "operator", "admin"), default="admin", help="by default: %(default)s"
+    )
+    link.add_argument("--url", type=_url, help="how browsers reach the service; by default as the configuration says")
+    link.set_defaults(run=_link)
+
+    certificate = commands.add_parser("certificate", help="make a certificate for https, signed by itself")
+    certificate.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name or an address by which the unit is called, besides those that it knows; may be repeated",
+    )
+    certificate.add_argument("--force", action="store_true", help="in place of the one that is there")
+    certificate.set_defaults(run=_certificate)
+
+    default = os.environ.get("EVOK_CONFIG", "/etc/evok")
+    for one in (*parsers, link, certificate):
+        one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
+    return parser
+
+
+def _of_tokens(commands: Any) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of ``evok token``."""
     token = commands.add_parser("token", help="make, list and revoke tokens, by which clients say who they are")
     actions = token.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -75,23 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke = actions.add_parser("revoke", help="make a token of no use, at once")
     revoke.add_argument("which", metavar="ID|NAME", help="its id or its name, as in the list")
     revoke.set_defaults(run=_revoke)
-
-    certificate = commands.add_parser("certificate", help="make a certificate for https, signed by itself")
-    certificate.add_argument(
-        "--name",
-        dest="names",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="a name or an address by which the unit is called, besides those that it knows; may be repeated",
-    )
-    certificate.add_argument("--force", action="store_true", help="in place of the one that is there")
-    certificate.set_defaults(run=_certificate)
-
-    default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    for one in (create, listing, revoke, certificate):
-        one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
-    return parser
+    yield from (create, listing, revoke)
 
 
 def _duration(text: str) -> float:
@@ -99,6 +122,12 @@ def _duration(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a number and h, d, w or y, as 30d")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+/?", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an address such as https://plc.example:8443")
+    return text.rstrip("/")
 
 
 def _apis(config: Path) -> cfg.Apis:
@@ -115,7 +144,11 @@ def _apis(config: Path) -> cfg.Apis:
 
 def _file(config: Path) -> Path:
     """Where the tokens are."""
-    access = _apis(config).access
+    return _file_of(config, _apis(config))
+
+
+def _file_of(config: Path, apis: cfg.Apis) -> Path:
+    access = apis.access
     if access is None:
         print(f"evok: {config} has no apis.access: nobody is asked for a token until it has", file=sys.stderr)
     return Path((access or cfg.AccessSettings()).tokens)
@@ -153,29 +186,38 @@ def _service_user() -> tuple[int, int] | None:
     return (user.pw_uid, user.pw_gid) if os.geteuid() == 0 else None
 
 
-def _tokens(file: Path) -> dict[str, Token]:
+@contextmanager
+def _changing(file: Path) -> Iterator[dict[str, Token]]:
+    """The tokens, to be changed; those that are long expired are let go."""
     problems = Problems()
-    tokens = load(file, problems, owned=False)
-    for problem in problems.found:
-        print(problem, file=sys.stderr)
-    if problems.errors:
-        raise ConfigError(f"{file} has errors, which a change would lose; mend it first")
-    return tokens
+    try:
+        with changing(file, problems, owned=False) as tokens:
+            for token in list(tokens.values()):
+                if token.expired(time.time() - SHOWN_EXPIRED):
+                    del tokens[token.id]
+            yield tokens
+    except ConfigError as error:
+        raise ConfigError(f"{file} {error}") from None
+    finally:
+        for problem in problems.found:
+            print(problem, file=sys.stderr)
+
+
+def _named(name: str) -> str:
+    if not 1 <= len(name) <= 64:
+        raise ValueError("NAME has 1 to 64 characters")
+    return name
 
 
 def _create(given: argparse.Namespace) -> None:
-    file = _file(given.config)
-    tokens = _tokens(file)
-    if any(token.name == given.name for token in tokens.values()):
-        raise ValueError(f"there is a token of the name {given.name} already; revoke it, or choose another")
-    if not 1 <= len(given.name) <= 64:
-        raise ValueError("NAME has 1 to 64 characters")
     now = time.time()
-    id, text = fresh(tokens)
-    scopes, networks = scopes_of(given.role, given.write), networks_of(given.networks)
+    name, scopes, networks = _named(given.name), scopes_of(given.role, given.write), networks_of(given.networks)
     expires = None if given.expires is None else now + given.expires
-    tokens[id] = Token(id, given.name, scopes, networks, now, expires, digest_of(text))
-    save(file, tokens)
+    with _changing(_file(given.config)) as tokens:
+        if any(token.name == name for token in tokens.values()):
+            raise ValueError(f"there is a token of the name {name} already; revoke it, or choose another")
+        id, text = fresh(tokens)
+        tokens[id] = Token(id, name, scopes, networks, now, expires, digest_of(text))
     until = "" if expires is None else f", until {shown_time(expires)}"
     print(f"token {id} of {given.name} ({given.role}){until}; it is not shown again:", file=sys.stderr)
     print(text)
@@ -184,7 +226,14 @@ def _create(given: argparse.Namespace) -> None:
 def _list(given: argparse.Namespace) -> None:
     now = time.time()
     rows = [("ID", "NAME", "ROLE", "WRITES", "FROM", "CREATED", "EXPIRES")]
-    for token in _tokens(_file(given.config)).values():
+    file, problems = _file(given.config), Problems()
+    try:
+        tokens = load(file, problems, owned=False)
+    except ConfigError as error:
+        raise ConfigError(f"{file} {error}") from None
+    for problem in problems.found:
+        print(problem, file=sys.stderr)
+    for token in tokens.values():
         write = token.scopes.write
         expires = "never" if token.expires is None else shown_time(token.expires)
         rows.append(
@@ -204,14 +253,41 @@ def _list(given: argparse.Namespace) -> None:
 
 
 def _revoke(given: argparse.Namespace) -> None:
-    file = _file(given.config)
-    tokens = _tokens(file)
-    found = [token for token in tokens.values() if given.which in (token.id, token.name)]
-    if not found:
-        known = ", ".join(f"{token.id} ({token.name})" for token in tokens.values()) or "none"
-        raise ValueError(f"there is no token {given.which}; there are {known}")
-    for token in found:
-        del tokens[token.id]
-    save(file, tokens)
+    with _changing(_file(given.config)) as tokens:
+        found = [token for token in tokens.values() if given.which in (token.id, token.name)]
+        if not found:
+            known = ", ".join(f"{token.id} ({token.name})" for token in tokens.values()) or "none"
+            raise ValueError(f"there is no token {given.which}; there are {known}")
+        for token in found:
+            del tokens[token.id]
     for token in found:
         print(f"token {token.id} of {token.name} is of no use any more", file=sys.stderr)
+
+
+def _link(given: argparse.Namespace) -> None:
+    apis, now, name = _apis(given.config), time.time(), _named(given.name)
+    address = given.url or _served_at(apis)
+    with _changing(_file_of(given.config, apis)) as tokens:
+        id, code = fresh(tokens)
+        scopes = Scopes(given.role)
+        tokens[id] = Token(id, name, scopes, (), now, now + LINK_LASTS, digest_of(code), once=True)
+    print(f"it logs one browser in as {given.role}, until {shown_time(now + LINK_LASTS)}:", file=sys.stderr)
+    print(f"{address}{PANEL}#code={code}")
+
+
+def _served_at(apis: cfg.Apis) -> str:
+    """The address by which browsers reach the service, as far as the configuration tells.
+
+    :raises ValueError: it does not.
+    """
+    default = f"tcp:{apis.port}:interface={apis.address}"
+    for description in (*(apis.tls.listen if apis.tls is not None else ()), *(apis.listen or (default,))):
+        found = re.match(r"(tcp6?|ssl):(?:port=)?([0-9]+)", description)
+        if found is not None:
+            interface = re.search(r":interface=((?:[^:\\]|\\.)*)", description)
+            address = interface[1].replace("\\", "") if interface else ""
+            known = as_address(address)
+            host = socket.gethostname() if not address or (known is not None and known.is_unspecified) else address
+            host = f"[{host}]" if ":" in host else host
+            return f"{'https' if found[1] == 'ssl' else 'http'}://{host}:{found[2]}"
+    raise ValueError("the configuration does not say how browsers reach the service; --url https://... does")

@@ -78,6 +78,14 @@ def is_loopback(text: str) -> bool:
     return found is not None and found.is_loopback
 
 
+def one_host(address: str) -> str:
+    """What counts as one host: an address, or, of IPv6, the /64 that one host commonly has."""
+    found = as_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address if found is None else str(found)
+
+
 @implementer(IResolutionReceiver)
 class _Resolution:
     """The addresses of a name, when all are known."""

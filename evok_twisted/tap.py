@@ -27,6 +27,7 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.certificates import Certificate
 from evok_twisted.check import check
 from evok_twisted.core.audit import Audit
+from evok_twisted.core.health import Health
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
@@ -106,7 +107,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     gate = _gate(config.apis, unit, reactor, problems)
     context = Context(desks, reactor, problems, {}, gate)
     fronts = [front.make(context, settings) for front, settings in _enabled(config)]
-    endpoints = list(_endpoints(config.apis, options, reactor, problems))
+    endpoints = list(_endpoints(config.apis, options, unit.health, reactor, problems))
     exposure = Exposure(config.apis, endpoints)
     exposure.notice(problems)
     if options["check"]:
@@ -190,7 +191,7 @@ def _log_to(file: Path, problems: Problems) -> None:
 
 
 def _endpoints(
-    apis: cfg.Apis, options: Options, reactor: Any, problems: Problems
+    apis: cfg.Apis, options: Options, health: Health, reactor: Any, problems: Problems
 ) -> Iterator[tuple[str, IStreamServerEndpoint]]:
     """Where to listen, each with the scheme of its URLs."""
     address = quoteStringArgument(apis.address)
@@ -205,11 +206,11 @@ def _endpoints(
         if endpoint is not None:
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
     if apis.tls is not None and not ports:
-        yield from _secured(apis.tls, base, reactor, problems)
+        yield from _secured(apis.tls, base, health, reactor, problems)
 
 
 def _secured(
-    tls: cfg.TlsSettings, base: Path, reactor: Any, problems: Problems
+    tls: cfg.TlsSettings, base: Path, health: Health, reactor: Any, problems: Problems
 ) -> Iterator[tuple[str, IStreamServerEndpoint]]:
     """Where to listen with the certificate of the configuration; one that cannot be used costs these ports."""
     try:
@@ -217,6 +218,7 @@ def _secured(
     except ConfigError as error:
         problems.error(problems.file_of("apis.tls"), "apis.tls", str(error), fatal=False)
         return
+    health.warn_of(certificate.warnings)
     key = "apis.tls.listen"
     for description in tls.listen:
         endpoint = secured(description, certificate, reactor, problems, problems.file_of(key), key)

@@ -90,10 +90,12 @@ def test_files_that_are_of_no_use_leave_what_was_there(files, log):
         clock.advance(LOOK)
         assert shown(certificate) == ["old.example"]
     (told,) = log.texts("error")
+    assert list(certificate.warnings()) == [told]
     assert "no key in PEM format" in told and "from before" in told
     files.issue("new.example")
     clock.advance(LOOK)
     assert shown(certificate) == ["new.example"]
+    assert list(certificate.warnings()) == []
     assert any("can be used again" in line for line in log.texts("info"))
 
 
@@ -105,6 +107,7 @@ def test_the_end_of_a_certificate_is_warned_of_14_days_before(files, log, days, 
         clock.advance(LOOK)
         shown(certificate)
     assert [("ends on" in line) for line in log.texts("warn")] == [True] * warned
+    assert list(certificate.warnings()) == log.texts("warn")
 
 
 def test_a_certificate_that_is_made_can_be_used_and_its_key_is_private(tmp_path):

@@ -25,20 +25,32 @@ _WHO: Mapping[str, Any] = {
     "required": ["name", "role", "write"],
     "additionalProperties": False,
 }
-_TOKEN: Mapping[str, Any] = {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
+_SHOWN: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "token": {"type": "string"},
+        "code": {"type": "string", "description": "Of a link, which is of use once"},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+}
+
+
+_EXPECTED = '{"token":"..."} or {"code":"..."}'
 
 
 class Shown(msgspec.Struct):
-    """What is POSTed to ``/access/login``."""
+    """What is POSTed to ``/access/login``: a token, or the code of a link."""
 
-    token: str
+    token: str = ""
+    code: str = ""
 
 
 class Access(JsonResource):
     """Open to everybody: here one says who one is."""
 
     paths = {
-        "login": {b"POST": Operation("login", "Show a token; a cookie stands for it from then on", _WHO, _TOKEN)},
+        "login": {b"POST": Operation("login", "Show a token, or the code of a link, for a cookie", _WHO, _SHOWN)},
         "logout": {b"POST": Operation("logout", "Forget the cookie", _WHO)},
         "whoami": {b"GET": Operation("whoami", "Who asks, and what they may do", _WHO)},
     }
@@ -58,8 +70,10 @@ class Access(JsonResource):
         try:
             given = msgspec.json.decode(self.body(request), type=Shown)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f'expected {{"token":"..."}}: {error}') from None
-        return json(request, _who(self._gate.log_in(request, given.token)))
+            raise BadRequest(f"expected {_EXPECTED}: {error}") from None
+        if bool(given.token) == bool(given.code):
+            raise BadRequest(f"expected {_EXPECTED}, and not both")
+        return json(request, _who(self._gate.log_in(request, given.token or given.code, code=bool(given.code))))
 
 
 def _who(identity: Identity) -> bytes:

@@ -20,6 +20,7 @@ from evok_twisted.core.sessions import LASTS
 from evok_twisted.core.tokens import Network, Token
 from evok_twisted.errors import BadRequest, Unauthorized
 from evok_twisted.hosts import as_address, is_loopback
+from evok_twisted.logs import Logger
 
 #: The only path that takes a token in its query: other addresses are kept in histories and logs.
 WEBSOCKET = "/ws"
@@ -62,6 +63,8 @@ class Gate:
     :param keyring: of the tokens; there is one where there is ``access``.
     :param proxies: networks of proxies, whose ``X-Forwarded-For`` counts.
     """
+
+    _log = Logger()
 
     def __init__(
         self, access: AccessSettings | None = None, keyring: Keyring | None = None, proxies: Iterable[Network] = ()
@@ -112,15 +115,17 @@ class Gate:
             return self._of_session(request, session, place)
         return self._anonymous(place)
 
-    def log_in(self, request: Request, text: str) -> Identity:
-        """Whose token it is; a cookie stands for it from then on.
+    def log_in(self, request: Request, text: str, *, code: bool = False) -> Identity:
+        """Whose token it is, or code of a link; a cookie stands for it from then on.
 
         :raises Unauthorized: nobody's.
         :raises TooManyFailures: too many wrong ones came from there.
+        :raises NotSaved: that the link was used could not be kept.
         """
         place = self._place(request)
-        identity = self.known(text, place.address)
+        identity = self.known(text, place.address, code=code)
         self._begin_session(request, identity, place)
+        self._log.info("{name} logged in from {address}", name=identity.name, address=place.address or "here")
         return identity
 
     def log_out(self, request: Request) -> Identity:
@@ -161,15 +166,17 @@ class Gate:
         harmless = not origins and request.method in (b"GET", b"HEAD")
         return session.decode(errors="replace") if ours or harmless else ""
 
-    def known(self, text: str, address: str) -> Identity:
-        """Whose token it is.
+    def known(self, text: str, address: str, *, code: bool = False) -> Identity:
+        """Whose token it is, or code of a link.
 
         :raises Unauthorized: nobody's.
         :raises TooManyFailures: too many wrong ones came from there.
+        :raises NotSaved: that the link was used could not be kept.
         """
         if self._keyring is None:
             raise Unauthorized("there are no tokens here")
-        return _of_token(self._keyring.find(text, address), address)
+        find = self._keyring.redeem if code else self._keyring.find
+        return _of_token(find(text, address), address)
 
     def still(self, identity: Identity) -> bool:
         """Whether somebody is who they were when they came."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import resource
 from collections import Counter
 
 from twisted.internet.interfaces import IAddress
 
+from evok_twisted.hosts import is_loopback, one_host
 from evok_twisted.logs import Logger
 
 #: Descriptors that connections of clients leave for buses, files and libraries.
@@ -132,10 +132,7 @@ class Doorkeeper:
 def counted(address: IAddress | None) -> str:
     """The host that an address is of; nothing where it is this machine, or has no host."""
     host = getattr(address, "host", "")
-    try:
-        return "" if ipaddress.ip_address(host.partition("%")[0]).is_loopback else host
-    except ValueError:
-        return ""
+    return "" if is_loopback(host) else one_host(host)
 
 
 class Bodies:

@@ -46,10 +46,12 @@ class BusHealth(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """``uptime`` is in seconds; ``reasons`` says in words why the service is not healthy."""
+    """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
+    meanwhile; both in words."""
 
     healthy: bool
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
     status: str
     version: str
     uptime: float
@@ -74,6 +76,7 @@ class Health:
         self._begun = clock.seconds()
         self._parts: dict[Watched, _Part] = {}
         self._lacking = lacking
+        self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
 
     def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
@@ -83,6 +86,10 @@ class Health:
         :param line: what scanning asks of it, of a serial line.
         """
         self._parts[bus] = _Part(bus, kind, tuple(slaves), line or UNSET)
+
+    def warn_of(self, warnings: Callable[[], Iterable[str]]) -> None:
+        """Tell of what ``warnings`` returns, too: sentences about what costs nothing yet."""
+        self._warners.append(warnings)
 
     def remove(self, bus: Watched) -> None:
         """Mind a bus no more."""
@@ -104,12 +111,13 @@ class Health:
     def report(self) -> Report:
         """Everything, as it is now."""
         reasons = tuple(self._reasons())
+        warnings = tuple(warning for warner in self._warners for warning in warner())
         buses = tuple(
             BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)), part.line)
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        return Report(not reasons, reasons, self.status, self._version, uptime, buses)
+        return Report(not reasons, reasons, warnings, self.status, self._version, uptime, buses)
 
     def _reasons(self) -> Iterator[str]:
         yield from map(str, self._lacking())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,14 +13,16 @@ from twisted.internet.task import LoopingCall
 
 from evok_twisted.conditions import Condition, Signal
 from evok_twisted.core.sessions import is_of, is_old, session_of, token_id
-from evok_twisted.core.tokens import Token, id_of, load
-from evok_twisted.errors import ConfigError, TooManyFailures, Unauthorized
-from evok_twisted.hosts import as_address
+from evok_twisted.core.tokens import Token, changing, digest_of, fresh, id_of, load
+from evok_twisted.errors import ConfigError, NotSaved, TooManyFailures, Unauthorized
+from evok_twisted.hosts import one_host
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.problems import Problems
 
 #: Seconds between two looks at the file.
 LOOK = 2.0
+#: Seconds for which a link that was used stands for whoever used it, at most.
+LINKED = 365 * 86400.0
 
 
 class Keyring(Service):
@@ -107,6 +108,31 @@ class Keyring(Service):
         :raises Unauthorized: it is none, or of no use (any more, or from there).
         :raises TooManyFailures: too many wrong ones came from there; this one was not looked at.
         """
+        return self._find(text, address, once=False)
+
+    def redeem(self, code: str, address: str) -> Token:
+        """The token that comes of the code of a link, which is of no use from then on.
+
+        Nobody knows its text: a session stands for it.
+
+        :raises Unauthorized: as for ``find``.
+        :raises TooManyFailures: as for ``find``.
+        :raises NotSaved: that it was used could not be kept, so it was not.
+        """
+        link = self._find(code, address, once=True)
+        _, unknown = fresh(())
+        token = link._replace(once=False, expires=self._wall() + LINKED, digest=digest_of(unknown))
+        try:
+            with changing(self.file, Problems()) as tokens:
+                if tokens.get(link.id) != link:
+                    raise Unauthorized("this link was used, or is not for use any more")
+                tokens[link.id] = token
+        except (ConfigError, OSError) as error:
+            raise NotSaved(f"the link could not be used: {self.file}: {error}") from error
+        self.look()
+        return token
+
+    def _find(self, text: str, address: str, *, once: bool) -> Token:
         self.failures.check(address)
         id = id_of(text)
         if id is not None and id not in self._tokens:
@@ -119,6 +145,8 @@ class Keyring(Service):
             why = f"the token {token.id} has expired"
         elif not token.admits(address):
             why = f"the token {token.id} is not for this address"
+        elif token.once is not once:
+            why = "the code of a link is for one login, and nothing else" if token.once else "this is no code of a link"
         if token is None or why:
             self.failures.note(address)
             self._refusals.warn("a token from {address} was refused: {why}", address=address or "here", why=why)
@@ -159,10 +187,7 @@ def _stamp(file: Path) -> object:
 
 
 class Failures:
-    """Slows down who shows wrong tokens: so many at once, then one every few seconds.
-
-    IPv6 addresses count by /64, which is what one host commonly has.
-    """
+    """Slows down who shows wrong tokens: so many at once, then one every few seconds, of each host."""
 
     #: failures that an address has, and seconds until it has one more
     most, pause = 10, 10.0
@@ -179,21 +204,14 @@ class Failures:
 
         :raises TooManyFailures: not now.
         """
-        wait = self._forgotten.get(_counted(address), 0.0) - self._clock.seconds() - (self.most - 1) * self.pause
+        wait = self._forgotten.get(one_host(address), 0.0) - self._clock.seconds() - (self.most - 1) * self.pause
         if wait > 0:
             raise TooManyFailures(f"too many wrong tokens came from this address; try again in {wait:.0f} s")
 
     def note(self, address: str) -> None:
         """One more failure from ``address``."""
-        key = _counted(address)
+        key = one_host(address)
         self._forgotten[key] = max(self._clock.seconds(), self._forgotten.get(key, 0.0)) + self.pause
         self._forgotten.move_to_end(key)
         if len(self._forgotten) > self.remembered:
             self._forgotten.popitem(last=False)
-
-
-def _counted(address: str) -> str:
-    found = as_address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address if found is None else str(found)

@@ -6,13 +6,15 @@ A token is ``evok_<id>_<secret>``: eight hexadecimal digits that name it, and 25
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -44,6 +46,7 @@ class Token(NamedTuple):
     :ivar created: seconds of the Unix epoch.
     :ivar expires: likewise; None is never.
     :ivar digest: the SHA-256 of the whole token, in hexadecimal digits.
+    :ivar once: it is the code of a link: of use for one login.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Token(NamedTuple):
     created: float
     expires: float | None
     digest: str
+    once: bool = False
 
     def fits(self, text: str) -> bool:
         """Whether ``text`` is the token."""
@@ -108,6 +112,7 @@ class _TokenSettings(Settings, frozen=True, kw_only=True):
     created: str = ""
     expires: str | None = None
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits")]
+    once: bool = False
 
 
 def load(file: Path, problems: Problems, *, owned: bool = True) -> dict[str, Token]:
@@ -158,7 +163,7 @@ def _read(reader: Reader, id: str, node: Any) -> Token | None:
     except ValueError as error:
         reader.error(path, f"{error}; the token {settings.name} is not taken")
         return None
-    return Token(id, settings.name, scopes, networks, created, expires, settings.sha256)
+    return Token(id, settings.name, scopes, networks, created, expires, settings.sha256, settings.once)
 
 
 def scopes_of(role: Literal["viewer", "operator", "admin"], write: Iterable[str] | None) -> Scopes:
@@ -201,6 +206,35 @@ def time_of(text: str) -> float:
         raise ValueError(f"got {text!r}, expected a time such as 2027-01-31T12:00:00+00:00") from None
 
 
+@contextmanager
+def changing(file: Path, problems: Problems, *, owned: bool = True) -> Iterator[dict[str, Token]]:
+    """The tokens of a file, which is written with what becomes of them; meanwhile nobody else changes it so.
+
+    What went wrong before the end leaves it as it was.
+
+    :param owned: as for ``load``.
+    :raises ConfigError: the file cannot be used, or another changes it; the message says why, and not where it is.
+    :raises OSError: it cannot be written.
+    """
+    directory = os.open(_directory(file), os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tokens = load(file, problems, owned=owned)
+        if problems.errors:
+            raise ConfigError("has errors, which a change would lose; mend it first")
+        yield tokens
+        save(file, tokens)
+    except BlockingIOError:
+        raise ConfigError("is being changed by another; try again") from None
+    finally:
+        os.close(directory)
+
+
+def _directory(file: Path) -> Path:
+    """The directory that a file is in, or would be made in."""
+    return next(parent for parent in file.absolute().parents if parent.exists())
+
+
 def save(file: Path, tokens: Mapping[str, Token]) -> None:
     """Write the file, for its owner only to read; who that is does not change.
 
@@ -209,7 +243,7 @@ def save(file: Path, tokens: Mapping[str, Token]) -> None:
     try:
         found = os.stat(file)
     except FileNotFoundError:
-        found = os.stat(next(parent for parent in file.absolute().parents if parent.exists()))
+        found = os.stat(_directory(file))
     owner = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
     entries = {token.id: _entry(token) for token in tokens.values()}
     text: str = yaml.safe_dump({"version": int(VERSION), "tokens": entries}, sort_keys=False)
@@ -225,6 +259,8 @@ def _entry(token: Token) -> dict[str, Any]:
     entry["created"] = shown_time(token.created)
     if token.expires is not None:
         entry["expires"] = shown_time(token.expires)
+    if token.once:
+        entry["once"] = True
     return {**entry, "sha256": token.digest}
 
 

@@ -18,7 +18,9 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.config import AccessSettings, AnonymousSettings
 from evok_twisted.core.identity import Scopes
 from evok_twisted.core.keyring import LOOK, Failures, Keyring
-from evok_twisted.core.tokens import Token, digest_of, fresh, networks_of, save
+from evok_twisted.core.tokens import Token, changing, digest_of, fresh, load, networks_of, save
+from evok_twisted.errors import ConfigError, Unauthorized
+from evok_twisted.problems import Problems
 
 NOW = 1_800_000_000.0
 LAN = "192.168.1.20"
@@ -402,6 +404,73 @@ def test_a_page_logs_in_once_and_has_a_session_from_then_on(house):
     assert page.fetch("GET", "/rest/all").status == 401
 
 
+def linked(house, **more):
+    """The code of a link for an operator."""
+    id, code = fresh(())
+    fields = {"networks": (), "created": NOW, "expires": NOW + 600, "once": True, **more}
+    house.tokens["link"] = Token(id, "link", Scopes("operator"), digest=digest_of(code), **fields)
+    house.save()
+    return code
+
+
+def test_the_code_of_a_link_logs_one_page_in_and_the_session_outlives_the_link(house, log):
+    code, page, second = linked(house), Page(house), Page(house)
+    assert page.fetch("POST", "/access/login", {"code": code}).json["role"] == "operator"
+    house.now += 3600
+    house.clock.advance(LOOK)
+    assert page.fetch("POST", "/rest/led/1_01", {"value": 1}).status == 200
+    assert second.fetch("POST", "/access/login", {"code": code}).status == 401
+    assert second.cookie is None
+    assert f"link({code[5:13]}) logged in from {LAN}" in log.texts("info")
+    house.now += 365 * 86400
+    house.clock.advance(LOOK)
+    assert page.fetch("GET", "/rest/all").status == 401
+
+
+def test_a_link_that_was_used_stays_used_over_a_restart(house):
+    code = linked(house)
+    Page(house).fetch("POST", "/access/login", {"code": code})
+    again = Keyring(house.file, Clock(), lambda: NOW)
+    again.look()
+    with pytest.raises(Unauthorized):
+        again.redeem(code, LAN)
+
+
+def test_the_code_of_a_link_is_no_token_and_a_token_is_no_code(house):
+    code, page = linked(house), Page(house)
+    assert house.get(Authorization=f"Bearer {code}").status == 401
+    assert page.fetch("POST", "/access/login", {"token": code}).status == 401
+    assert page.fetch("POST", "/access/login", {"code": house.texts["admin"]}).status == 401
+    assert page.fetch("POST", "/access/login", {"code": code}).status == 200
+
+
+def test_a_link_ends_after_its_10_minutes(house):
+    code = linked(house)
+    house.now += 600
+    assert Page(house).fetch("POST", "/access/login", {"code": code}).status == 401
+
+
+def test_a_link_whose_use_cannot_be_kept_opens_nothing_and_is_of_use_later(house, monkeypatch):
+    code, page = linked(house), Page(house)
+    with monkeypatch.context() as broken:
+        broken.setattr("evok_twisted.core.tokens.write_file", full)
+        assert page.fetch("POST", "/access/login", {"code": code}).error == (500, "NotSaved")
+    assert page.cookie is None
+    assert page.fetch("POST", "/access/login", {"code": code}).status == 200
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_of_two_who_change_the_file_at_once_the_second_is_told(house):
+    with changing(house.file, Problems()) as tokens:
+        del tokens[house.tokens["admin"].id]
+        with pytest.raises(ConfigError, match="by another; try again"), changing(house.file, Problems()):
+            pass
+    assert house.tokens["admin"].id not in load(house.file, Problems())
+
+
 @pytest.mark.parametrize("sort", ["unknown", "expired", "elsewhere"])
 def test_a_wrong_token_begins_no_session(house, sort):
     page = Page(house)
@@ -409,7 +478,7 @@ def test_a_wrong_token_begins_no_session(house, sort):
     assert page.cookie is None
 
 
-@pytest.mark.parametrize("body", [None, {}, {"token": 5}, []])
+@pytest.mark.parametrize("body", [None, {}, {"token": 5}, [], {"token": "a", "code": "a"}, {"token": ""}])
 def test_a_login_that_cannot_be_understood_is_said(house, body):
     assert Page(house).fetch("POST", "/access/login", body).error == (400, "BadRequest")
 

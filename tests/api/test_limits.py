@@ -53,6 +53,15 @@ def test_so_many_connections_are_taken_from_one_address():
     assert door.come(at("10.0.0.1")) is not None
 
 
+def test_addresses_of_ipv6_count_by_64_which_one_host_has():
+    door = Door()
+    assert None not in [door.come(IPv6Address("TCP", f"2001:db8::{n}", 1)) for n in range(3)]
+    assert door.come(IPv6Address("TCP", "2001:db8::ffff:9", 1)) is None
+    assert door.come(IPv6Address("TCP", "2001:db8:0:1::1", 1)) is not None
+    assert None not in [door.come(at("::ffff:10.0.0.1")), door.come(at("10.0.0.1")), door.come(at("::ffff:10.0.0.1"))]
+    assert door.come(at("10.0.0.1")) is None
+
+
 @pytest.mark.parametrize("here", [HERE, IPv6Address("TCP", "::1", 1), UNIXAddress("/run/evok.sock")])
 def test_this_machine_is_no_one_address_for_a_proxys_clients_all_come_from_there(here):
     door = Door(most=8, most_of_one=2)

@@ -50,6 +50,15 @@ def test_a_bus_that_is_down_is_one_reason_and_not_one_a_board(boards):
     assert report.status == "1 of 2 boards online, bus FAKE is down"
 
 
+def test_what_is_to_be_looked_after_is_told_and_is_no_illness(boards):
+    wrong = ["the certificate ends on 2026-12-01"]
+    boards.health.warn_of(lambda: wrong)
+    report = boards.health.report()
+    assert (report.healthy, report.warnings, report.reasons) == (True, tuple(wrong), ())
+    wrong.clear()
+    assert boards.health.report().warnings == ()
+
+
 def test_without_hardware_all_is_well_and_that_is_said():
     report = Health(Clock()).report()
     assert (report.healthy, report.status, report.buses) == (True, "no hardware is configured", ())

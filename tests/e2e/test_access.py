@@ -98,6 +98,52 @@ def test_a_token_from_its_making_to_its_end(evok, service):
     assert token[14:] not in "\n".join(service.lines)
 
 
+def test_a_link_logs_a_browser_in_once(evok, service):
+    made = evok("link", "--role", "operator")
+    assert "it logs one browser in as operator, until" in made.stderr
+    address, _, code = made.stdout.strip().partition("/panel/#code=")
+    assert address == "http://127.0.0.1:8080"
+    page = requests.Session()
+    page.headers["Origin"] = "http://plc"
+    url = service.url.replace("ws://", "http://").removesuffix("/ws")
+
+    def log_in():
+        return page.post(f"{url}/access/login", json={"code": code}, headers=ELSEWHERE, timeout=5)
+
+    assert log_in().json()["role"] == "operator"
+    cookie = {"Cookie": f"evok_session={page.cookies['evok_session']}"}
+    assert page.get(f"{url}/access/whoami", headers=ELSEWHERE | cookie, timeout=5).json()["name"].startswith("link(")
+    assert log_in().status_code == 401
+    assert "link" in evok("token", "list").stdout
+    assert evok("token", "revoke", "link").returncode == 0
+    until(lambda: page.get(f"{url}/rest/all", headers=ELSEWHERE | cookie, timeout=5).status_code == 401)
+    assert service.stop() == 0
+    assert code[14:] not in "\n".join(service.lines)
+
+
+@pytest.mark.parametrize(
+    ("apis", "more", "address"),
+    [
+        ("listen: ['tcp:8081']", (), f"http://{socket.gethostname()}:8081"),
+        ("address: 0.0.0.0", (), f"http://{socket.gethostname()}:8080"),
+        (r"listen: ['unix:/x', 'tcp:80:interface=\:\:1']", (), "http://[::1]:80"),
+        ("tls: {}", (), f"https://{socket.gethostname()}:8443"),
+        ("listen: ['unix:/x']", ("--url", "https://plc.example/"), "https://plc.example"),
+    ],
+)
+def test_a_link_leads_to_where_the_service_is(evok, config, apis, more, address):
+    (config / "config.yaml").write_text(f"apis: {{access: {{tokens: {config}/tokens.yaml}}, {apis}}}\n")
+    assert evok("link", *more).stdout.startswith(f"{address}/panel/#code=evok_")
+
+
+def test_a_link_of_which_nobody_knows_where_it_leads_is_not_made(evok, config):
+    (config / "config.yaml").write_text(f"apis: {{listen: ['unix:/x'], access: {{tokens: {config}/tokens.yaml}}}}\n")
+    made = evok("link")
+    assert (made.returncode, made.stdout) == (1, "")
+    assert "--url" in made.stderr
+    assert not (config / "tokens.yaml").exists()
+
+
 def test_a_program_on_this_machine_needs_no_token(service):
     url = service.url.replace("ws://", "http://").removesuffix("/ws")
     assert requests.post(f"{url}/rest/led/1_01", json={"value": 1}, timeout=5).status_code == 200
@@ -135,6 +181,7 @@ def test_a_proxy_that_can_be_none_is_an_error_of_the_configuration(run, tmp_path
         (("token", "create", "x", "--role", "viewer", "--expires", "soon"), 2, "expected a number and h, d, w or y"),
         (("token", "create", "x", "--role", "boss"), 2, "invalid choice"),
         (("token", "create", "x" * 65, "--role", "viewer"), 1, "1 to 64 characters"),
+        (("link", "--url", "plc"), 2, "expected an address such as https://"),
         (("token", "revoke", "x"), 1, "there is no token x; there are none"),
         (("token",), 2, "COMMAND"),
     ],
