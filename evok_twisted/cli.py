@@ -137,8 +137,9 @@ def _apis(config: Path) -> cfg.Apis:
     """
     problems = Problems()
     settings = cfg.load(config, (), problems, {})
-    if settings is None:
-        raise ConfigError(str(problems.found[0]).removeprefix("error: "))
+    fatal = [problem for problem in problems.found if problem.fatal]
+    if settings is None or fatal:
+        raise ConfigError(str(fatal[0]).removeprefix("error: "))
     return settings.apis
 
 

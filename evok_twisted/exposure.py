@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +24,18 @@ class Listener(NamedTuple):
     :ivar where: for people.
     :ivar reach: who gets there.
     :ivar secure: what is sent cannot be read on the way.
+    :ivar named: how another program's configuration names it: a port, or the path of a socket.
     """
 
     where: str
     reach: str
     secure: bool
+    named: str
 
 
 THIS_MACHINE, NETWORK, PROXIES = "this machine", "the network", "proxies"
+#: Where nginx has its sites, on Debian.
+NGINX = Path("/etc/nginx")
 
 
 class Exposure:
@@ -46,6 +51,30 @@ class Exposure:
 
     def notice(self, problems: Problems) -> None:
         """Note what is open to more people than its owner may think."""
+        self._notice_network(problems)
+        access = self._apis.access
+        if access is not None and access.anonymous.local != access.anonymous.network:
+            for file, named in self._unannounced():
+                message = (
+                    f"passes requests on to {named} and does not say for whom (X-Forwarded-For): who asks nginx for "
+                    f"localhost has the role {access.anonymous.local}; docs/access.md has the site to use"
+                )
+                problems.warning(file, "", message)
+
+    def _unannounced(self) -> Iterator[tuple[Path, str]]:
+        """The sites of nginx through which others look like programs on this machine, and where those lead."""
+        for file in sorted((*NGINX.glob("sites-enabled/*"), *NGINX.glob("conf.d/*.conf"))):
+            try:
+                text = re.sub(r"(?m)^\s*#.*", "", file.read_text(errors="replace"))
+            except OSError:
+                continue
+            if re.search(r"(?i)\bproxy_set_header\s+(x-forwarded-for|forwarded|via|x-real-ip)\s", text) is None:
+                for one in self._listeners:
+                    before = r"unix:" if one.named.startswith("/") else r"(127\.0\.0\.1|localhost|\[::1\]):"
+                    if one.reach != PROXIES and re.search(rf"{before}{re.escape(one.named)}(?![\w.-])", text):
+                        yield file, one.where
+
+    def _notice_network(self, problems: Problems) -> None:
         open_to_all = [one for one in self._listeners if one.reach == NETWORK]
         if not open_to_all:
             return
@@ -106,8 +135,9 @@ def _listener(scheme: str, endpoint: IStreamServerEndpoint) -> Listener:
     of: Any = endpoint
     path = getattr(of, "_address", None)
     if isinstance(path, str) and not hasattr(of, "_port"):
-        return Listener(f"unix:{path}", PROXIES if path.endswith(PROXY_SOCKET) else THIS_MACHINE, True)
+        return Listener(f"unix:{path}", PROXIES if path.endswith(PROXY_SOCKET) else THIS_MACHINE, True, path)
     interface = str(getattr(of, "_interface", "") or "")
     here = interface == "localhost" or is_loopback(interface)
-    where = f"{interface or 'every address'}, port {getattr(of, '_port', '?')}"
-    return Listener(where, THIS_MACHINE if here else NETWORK, scheme == "wss")
+    port = str(getattr(of, "_port", "?"))
+    where = f"{interface or 'every address'}, port {port}"
+    return Listener(where, THIS_MACHINE if here else NETWORK, scheme == "wss", port)

@@ -76,10 +76,13 @@ def test_the_man_page_has_every_option_and_no_other():
     assert set(re.findall(r"--[a-z]+", MAN)) - of_twistd == takes
 
 
-def test_the_configuration_that_is_installed_has_no_hardware_and_is_for_this_machine_only():
+def test_the_configuration_that_is_installed_has_no_hardware_is_for_this_machine_and_asks_the_network_for_tokens():
     problems = Problems()
-    config = cfg.load(ROOT / "conf" / "config.yaml", (), problems)
+    config = cfg.load(ROOT / "conf" / "config.yaml", (), problems, tap.FRONT_SETTINGS)
     assert not problems.errors
-    assert config == cfg.Config()
+    assert config.apis == cfg.Apis(access=cfg.AccessSettings())
+    assert (config.logging, config.buses) == (cfg.Logging(), ())
+    assert config.fronts == {key: settings() for key, settings in tap.FRONT_SETTINGS.items()}
+    assert (config.apis.access.anonymous.local, config.apis.access.anonymous.network) == ("admin", "none")
     assert (config.apis.address, config.apis.port) == ("127.0.0.1", 8080)
     assert "\nautogen: true\n" in (ROOT / "conf" / "config.yaml").read_text()

@@ -136,6 +136,15 @@ def test_a_link_leads_to_where_the_service_is(evok, config, apis, more, address)
     assert evok("link", *more).stdout.startswith(f"{address}/panel/#code=evok_")
 
 
+@pytest.mark.parametrize("arguments", [("token", "create", "x", "--role", "viewer"), ("token", "list"), ("link",)])
+def test_of_a_configuration_that_cannot_be_used_no_tokens_are_guessed(evok, config, arguments):
+    (config / "config.yaml").write_text(f"apis:\n  port: eighty\n  access: {{tokens: {config}/tokens.yaml}}\n")
+    done = evok(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"evok: {config}/config.yaml:2: apis.port: got 'eighty'" in done.stderr
+    assert not (config / "tokens.yaml").exists()
+
+
 def test_a_link_of_which_nobody_knows_where_it_leads_is_not_made(evok, config):
     (config / "config.yaml").write_text(f"apis: {{listen: ['unix:/x'], access: {{tokens: {config}/tokens.yaml}}}}\n")
     made = evok("link")
