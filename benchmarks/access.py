@@ -1,9 +1,13 @@
-"""What asking for tokens costs: a GET and a set without access, with a token, and with a thousand of them."""
+"""What access costs: a GET and a set without it, with a token, with a thousand of them; and noting all sets."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import usual
-from common import TWISTD, free_port, process, show, unit_configuration, wait_for
+import websocket
+from common import TWISTD, cpu, free_port, process, show, unit_configuration, wait_for
 
 from evok_twisted.core.identity import Scopes
 from evok_twisted.core.tokens import Token, digest_of, fresh, save
@@ -57,6 +62,77 @@ def rate(one: Serving, path: str, script: Path | None = None) -> float:
     return found
 
 
+#: Sets a second that are noted, and for how many seconds.
+SETS, SECONDS = 500, 5.0
+
+
+@contextmanager
+def noting(modbus: int, audit: str) -> Iterator[tuple[int, int]]:
+    """A service that writes its log to a file, with or without a line for each set; its process and its port."""
+    http = free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        access = f"{{tokens: {directory}/tokens.yaml, audit: {audit}}}"
+        apis = f"{{port: {http}, alias_file: '', access: {access}, websocket: {{max_message_rate: {2 * SETS}}}}}"
+        config = unit_configuration(modbus) + f"\napis: {apis}\n"
+        (Path(directory) / "config.yaml").write_text(config)
+        said = Path(directory) / "log"
+        with said.open("w") as log, process(*TWISTD, "evok", "--config", directory, stdout=log) as service:
+            deadline = time.monotonic() + 20
+            while "slave 3 " not in said.read_text():
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"the service does not start: {said.read_text()}")
+                time.sleep(0.05)
+            yield service.pid, http
+
+
+def setting(pid: int, http: int, sets: Iterator[str]) -> float:
+    """The share of a CPU that a service takes for so many sets a second."""
+    over = websocket.create_connection(f"ws://127.0.0.1:{http}/ws", timeout=5, suppress_origin=True)
+    over.send('{"cmd":"filter","devices":["none"]}')
+    total, done, answers = int(SETS * SECONDS), threading.Event(), {True: 0, False: 0}
+
+    def count() -> None:
+        while sum(answers.values()) < total:
+            found = re.search(r'"success":(true|false)', over.recv())
+            if found:
+                answers[found[1] == "true"] += 1
+        done.set()
+
+    threading.Thread(target=count, daemon=True).start()
+    spent, begun = cpu(pid), time.monotonic()
+    for n, message in enumerate(itertools.islice(sets, total)):
+        time.sleep(max(0.0, begun + n / SETS - time.monotonic()))
+        over.send(message)
+    # a few are superseded, by the next of their output
+    if not done.wait(10) or answers[True] < 0.9 * total:
+        raise SystemExit(f"{total} sets, and {answers[True]} were done")
+    share = (cpu(pid) - spent) / (time.monotonic() - begun)
+    over.close()
+    return share
+
+
+def switched() -> Iterator[str]:
+    """Four outputs that are switched again and again: after the first second, most lines have been there."""
+    for n in itertools.count():
+        led, value = f"1_0{1 + n % 4}", n // 4 % 2
+        yield json.dumps({"cmd": "set", "dev": "led", "circuit": led, "value": value, "id": n})
+
+
+def varied() -> Iterator[str]:
+    """An output that never has the same value again: each set is a line of its own."""
+    for n in itertools.count():
+        yield json.dumps({"cmd": "set", "dev": "ao", "circuit": "1_01", "value": n % 5000 / 500, "id": n})
+
+
+def noted(modbus: int) -> Iterator[tuple[str, str]]:
+    """What the lines for all sets cost, by how often they are the same."""
+    with noting(modbus, "off") as off, noting(modbus, "writes") as on:
+        for name, sets in (("switched", switched), ("each different", varied)):
+            shares = [[setting(*one, sets()) for one in (off, on)] for _ in range(ROUNDS)]
+            without, withal = (100 * statistics.median(column) for column in zip(*shares, strict=True))
+            yield f"{SETS} sets/s, {name}", f"CPU {without:.1f} %, with their lines {withal:.1f} %"
+
+
 def run() -> None:
     """Measure and print."""
     modbus = free_port()
@@ -76,3 +152,6 @@ def run() -> None:
                 free, single, thousand = (statistics.median(column) for column in zip(*rates, strict=True))
                 figures = f"{free:.0f}/s without access, ratio with a token {single / free:.2f}"
                 show(iter([(f"{name}, access", f"{figures}, with 1000 tokens {thousand / free:.2f}")]))
+        with process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator:
+            wait_for(simulator, "listening")
+            show(noted(modbus))

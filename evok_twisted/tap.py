@@ -104,7 +104,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     config, simulation = _configured(options, reactor, problems)
     unit = Unit(config, reactor, problems)
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
-    gate = _gate(config.apis, unit, reactor, problems)
+    audit = unit.commands.audit = _audit(config.apis, reactor)
+    gate = _gate(config.apis, reactor, problems)
     context = Context(desks, reactor, problems, {}, gate)
     fronts = [front.make(context, settings) for front, settings in _enabled(config)]
     endpoints = list(_endpoints(config.apis, options, unit.health, reactor, problems))
@@ -120,14 +121,19 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
     ports = _ports(config.apis, context, endpoints)
-    for child in (simulation, unit, gate.keyring, *ports, *fronts, watchdog, Ending(unit.drain)):
+    for child in (simulation, audit, unit, gate.keyring, *ports, *fronts, watchdog, Ending(unit.drain)):
         if child is not None:
             child.setServiceParent(service)
     reactor.callWhenRunning(take_signals, reactor)
     return service
 
 
-def _gate(apis: cfg.Apis, unit: Unit, reactor: Any, problems: Problems) -> Gate:
+def _audit(apis: cfg.Apis, reactor: Any) -> Audit | None:
+    """What notes who has set what, where that is wanted."""
+    return Audit(reactor) if apis.access is not None and apis.access.audit == "writes" else None
+
+
+def _gate(apis: cfg.Apis, reactor: Any, problems: Problems) -> Gate:
     """What says who clients are; where that is of any matter, with the tokens that there are."""
     try:
         proxies = networks_of(apis.trusted_proxies)
@@ -137,8 +143,6 @@ def _gate(apis: cfg.Apis, unit: Unit, reactor: Any, problems: Problems) -> Gate:
     access = apis.access
     if access is None:
         return Gate()
-    if access.audit == "writes":
-        unit.commands.audit = Audit(reactor)
     return Gate(access, Keyring(Path(access.tokens), reactor, time.time), proxies)
 
 

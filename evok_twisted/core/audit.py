@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.conditions import Timer
@@ -15,8 +16,11 @@ from evok_twisted.model.device import Device
 from evok_twisted.model.parameters import shown
 
 
-class Audit:
-    """Writes the lines; the same again within ``period`` is one line with a count."""
+class Audit(Service):
+    """Writes the lines; the same again within ``period`` is one line with a count.
+
+    Beyond the first of a period they are written together at its end, which costs a fraction.
+    """
 
     _log = Logger()
 
@@ -24,10 +28,13 @@ class Audit:
     period = 1.0
     #: different lines that are counted at once; more, and a period ends early
     most = 1000
+    #: lines of a period that are written at once
+    at_once = 20
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._again: dict[str, int] = {}
+        self._late: list[str] = []
         self._end = Timer(clock, self.flush)
 
     def note(
@@ -50,13 +57,24 @@ class Audit:
         self._again[line] = 0
         if not self._end.running:
             self._end.start(self.period)
-        message = "{line} in {ms:.0f} ms" if error is None else "{line}, after {ms:.0f} ms: {error}"
-        self._log.info(message, line=line, ms=(self._clock.seconds() - begun) * 1000, error=error)
+        ms = (self._clock.seconds() - begun) * 1000
+        line += f" in {ms:.0f} ms" if error is None else f", after {ms:.0f} ms: {error}"
+        if len(self._again) <= self.at_once:
+            self._log.info("{line}", line=line)
+        else:
+            self._late.append(line)
+
+    def stopService(self) -> None:
+        super().stopService()
+        self.flush()
 
     def flush(self) -> None:
-        """Write how often lines came again, and begin anew."""
+        """Write what is to be written yet, and how often lines came again; and begin anew."""
         again, self._again = self._again, {}
+        late, self._late = self._late, []
         self._end.stop()
+        for line in late:
+            self._log.info("{line}", line=line)
         for line, count in again.items():
             if count:
                 self._log.info("{line}, {count} more times in {period:g} s", line=line, count=count, period=self.period)

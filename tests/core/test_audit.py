@@ -56,6 +56,27 @@ def test_the_same_again_within_a_second_is_one_line_with_a_count(rig, log):
     assert log.texts("info")[-1].endswith("done in 0 ms")
 
 
+def test_beyond_the_first_of_a_second_lines_come_at_its_end_and_none_is_lost(rig, log, monkeypatch):
+    monkeypatch.setattr(Audit, "at_once", 2)
+    for circuit in ("1_01", "1_02", "1_03", "1_04"):
+        set_(rig, circuit=circuit, value=1)
+    written = [line for line in log.texts("info") if line.startswith("set led")]
+    assert len(written) == 2
+    rig.clock.advance(1.0)
+    written = [line.split()[2] for line in log.texts("info") if line.startswith("set led")]
+    assert written == ["1_01", "1_02", "1_03", "1_04"]
+
+
+def test_the_stop_writes_what_is_to_be_written_yet(rig, log, monkeypatch):
+    monkeypatch.setattr(Audit, "at_once", 1)
+    for circuit in ("1_01", "1_01", "1_02"):
+        set_(rig, circuit=circuit, value=1)
+    rig.commands.audit.stopService()
+    written = [line for line in log.texts("info") if line.startswith("set led")]
+    assert [line.split()[2] for line in written] == ["1_01", "1_02", "1_01"]
+    assert "1 more times" in written[-1]
+
+
 def test_what_is_counted_is_bounded(rig, log, monkeypatch):
     monkeypatch.setattr(Audit, "most", 2)
     for circuit in ("1_01", "1_02", "1_03", "1_04", "1_01"):
