@@ -1,11 +1,15 @@
-"""What every test gets: an error that nobody handled fails it."""
+"""What every test gets: an error that nobody handled fails it, and so does a token in a log."""
 
 from __future__ import annotations
 
 import gc
+import re
 
 import pytest
 from twisted.logger import globalLogPublisher
+
+#: Tokens, codes of links, and sessions of browsers.
+SECRET = re.compile(r"evok_[0-9a-f]{8}_[\w-]{43}|\b[0-9a-f]{8}\.[0-9]{9,11}\.[\w-]{43}")
 
 
 class Log(list):
@@ -38,3 +42,4 @@ def log():
     globalLogPublisher.removeObserver(events.append)
     failures = [event["log_failure"].getTraceback() for event in events if "log_failure" in event]
     assert not failures, "errors that nobody handled:\n" + "\n".join(failures)
+    assert not [text for text in events.texts() if SECRET.search(text)], "a log shows a secret"

@@ -241,7 +241,7 @@ async def test_what_is_wrong_with_the_new_configuration_takes_the_place_of_what_
 
 @pytest_twisted.ensureDeferred
 async def test_the_description_of_the_interface_follows(plant):
-    openapi = resources(plant.unit.core.desks("classic"))[b"openapi.json"]
+    openapi = resources(plant.unit.core.desks("classic"), {})[b"openapi.json"]
     request = DummyRequest([])
     request.identity = BY
     before = openapi.get(request)

@@ -10,6 +10,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from evok_twisted.api.access import Access
+from evok_twisted.api.gate import Gate
 from evok_twisted.api.session import Session
 from evok_twisted.api.site import ApiSite, Root, resources
 from evok_twisted.api.upgrade import UpgradeResource
@@ -42,7 +44,7 @@ class Client:
 
     def __init__(self, model="00", rig=None, gate=None):
         self.rig = rig or Rig(Clock(), model).start()
-        self.tree = resources(self.rig.desks)
+        self.tree = resources(self.rig.desks, {b"access": Access(gate or Gate())})
         self.site = ApiSite(Root(self.tree), self.rig.clock, gate=gate)
         self.peer = self.host = None
 

@@ -42,6 +42,7 @@ _TAGS: Mapping[str, str] = {
     "json": "The same as /rest, for clients of Evok that use this path",
     "bulk": "Many sets and queries in one request",
     "rpc": "JSON-RPC 2.0",
+    "access": "Who asks, and what they may do",
     "service": "The service itself",
 }
 

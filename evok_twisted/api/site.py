@@ -75,24 +75,26 @@ class HealthResource(JsonResource):
 
 def make(context: Context, _settings: AlwaysThere) -> None:
     """Serve REST, bulk requests, JSON-RPC and what describes them."""
-    context.tree.update(resources(context.desks))
+    resources(context.desks, context.tree)
 
 
 FRONT = Front(None, AlwaysThere, make)
 
 
-def resources(desks: Desks) -> dict[bytes, IResource]:
-    """What is served under each path, but for the WebSocket."""
+def resources(desks: Desks, tree: dict[bytes, IResource]) -> dict[bytes, IResource]:
+    """What is served under each path, put into ``tree``, of which all is described, whoever puts it there."""
     rest = Rest(desks)
-    tree: dict[bytes, IResource] = {
-        b"rest": rest,
-        b"json": rest,
-        b"bulk": Bulk(desks),
-        b"rpc": Rpc(desks),
-        b"health": HealthResource(desks),
-        b"version": Version(),
-    }
-    tree[b"openapi.json"] = OpenApi(tree, desks)
+    tree.update(
+        {
+            b"rest": rest,
+            b"json": rest,
+            b"bulk": Bulk(desks),
+            b"rpc": Rpc(desks),
+            b"health": HealthResource(desks),
+            b"version": Version(),
+            b"openapi.json": OpenApi(tree, desks),
+        }
+    )
     return tree
 
 

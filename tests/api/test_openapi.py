@@ -13,7 +13,6 @@ from twisted.internet.task import Clock
 from web import Client
 
 from evok_twisted.api.http import JsonResource
-from evok_twisted.api.site import resources
 from evok_twisted.core.dialects import fragment, state_object
 from evok_twisted.model.aliases import AliasTable, Target
 from evok_twisted.model.kinds import DEVICES, DIALECTS, KINDS
@@ -41,8 +40,7 @@ def test_it_is_openapi_3_1(document):
 
 
 def test_every_path_that_is_served_is_in_it_with_every_method(document):
-    rig = Rig(Clock())
-    tree = resources(rig.desks)
+    tree = Client().tree
     served = {
         "/".join(["", prefix.decode(), *([template] if template else [])]): {
             *(method.decode().lower() for method in operations),

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 import websocket
 
+#: Tokens, codes of links, and sessions of browsers.
+SECRET = re.compile(r"evok_[0-9a-f]{8}_[\w-]{43}|\b[0-9a-f]{8}\.[0-9]{9,11}\.[\w-]{43}")
+
 TWISTD = Path(sys.executable).with_name("twistd")
 
 
@@ -106,6 +109,7 @@ def twistd(tmp_path):
     yield start
     for process in started:
         process.stop(signal.SIGKILL)
+        assert not [line for line in process.lines if SECRET.search(line)], "a log shows a secret"
 
 
 @pytest.fixture

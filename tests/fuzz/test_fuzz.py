@@ -386,7 +386,7 @@ PATHS = ("/rest/all", "/rest/relay/1_01", "/json/led/1_01", "/bulk", "/rpc", "/h
 async def test_websocket_and_http_clients_that_send_nonsense(fuzz):
     before = descriptors()
     rig = Rig(reactor).start_for_ever()
-    tree = resources(rig.desks)
+    tree = resources(rig.desks, {})
     clients = ConnectionFactory(rig.desks, reactor, WebSocketSettings())
     port = reactor.listenTCP(
         0, ApiSite(Root({**tree, b"ws": UpgradeResource(clients)}), reactor), interface="127.0.0.1"
