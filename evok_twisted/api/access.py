@@ -78,7 +78,7 @@ class Access(JsonResource):
 
 def _who(identity: Identity) -> bytes:
     scopes = identity.scopes
-    return encode({"name": identity.name, "role": scopes.role, "write": scopes.write})
+    return encode({"name": str(identity), "role": scopes.role, "write": scopes.write})
 
 
 def make(context: Context, _settings: AlwaysThere) -> None:

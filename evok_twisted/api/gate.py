@@ -125,7 +125,7 @@ class Gate:
         place = self._place(request)
         identity = self.known(text, place.address, code=code)
         self._begin_session(request, identity, place)
-        self._log.info("{name} logged in from {address}", name=identity.name, address=place.address or "here")
+        self._log.info("{name} logged in from {address}", name=str(identity), address=place.address or "here")
         return identity
 
     def log_out(self, request: Request) -> Identity:
@@ -204,7 +204,7 @@ class Gate:
 
 
 def _of_token(token: Token, address: str) -> Identity:
-    return Identity(f"{token.name}({token.id})", "", token.scopes, address, token)
+    return Identity(token.name, "", token.scopes, address, token, token.id)
 
 
 def _set_cookie(request: Request, session: str, seconds: int, *, secure: bool = False) -> None:

@@ -72,7 +72,7 @@ class Login:
             self._connection.send(refused(given, error))
             self._connection.close_with(UNAUTHORIZED, str(error))
             return
-        self._connection.send(succeeded(given, encode({"name": identity.name, "role": identity.scopes.role})))
+        self._connection.send(succeeded(given, encode({"name": str(identity), "role": identity.scopes.role})))
         self._connection.begin(identity._replace(via="websocket"))
 
 

@@ -132,7 +132,7 @@ class Session:
             self._send(encode([report]))
 
     def _set(self, message: Mapping[str, Any]) -> None:
-        done = self._desk.set(*_target(message), _parameters(message))
+        done = self._desk.set(*_target(message), _parameters(message), message.get("id"))
         done.addCallback(self._was_set, message)
         done.addErrback(self._was_not_set, message)
 

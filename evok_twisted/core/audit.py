@@ -48,7 +48,7 @@ class Audit(Service):
         wanted = " ".join(f"{name}={shown(value)}" for name, value in parameters.items()) or "nothing"
         place = f" from {by.address}" if by.address else ""
         became = "done" if error is None else f"{error.code}"
-        line = f"set {device!r} {wanted} by {by.name}{place} over {by.via}: {became}"
+        line = f"set {device!r} {wanted} by {by}{place} over {by.via}: {became}"
         if line in self._again:
             self._again[line] += 1
             return
@@ -59,6 +59,8 @@ class Audit(Service):
             self._end.start(self.period)
         ms = (self._clock.seconds() - begun) * 1000
         line += f" in {ms:.0f} ms" if error is None else f", after {ms:.0f} ms: {error}"
+        if by.command is not None:
+            line += f" (id {shown(by.command)})"
         if len(self._again) <= self.at_once:
             self._log.info("{line}", line=line)
         else:

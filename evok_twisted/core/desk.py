@@ -104,22 +104,26 @@ class Desk:
 
     # What is done
 
-    def set(self, name: object, circuit: object, parameters: Mapping[str, Any]) -> Deferred[Device]:
+    def set(
+        self, name: object, circuit: object, parameters: Mapping[str, Any], command: str | int | float | None = None
+    ) -> Deferred[Device]:
         """Set a circuit.
 
         :param name: any name of its kind.
         :param circuit: its circuit or alias.
         :param parameters: what to set, as the client sent it: a state that was given out can be given back.
+        :param command: what the client calls this command.
         :returns: the device, with its new state, once the hardware has acknowledged every write.
         :raises EvokError: (in the Deferred) any of the tree, ``Forbidden`` where the client may not do this; of those
             that say what the client did wrong, nothing has reached the hardware.
         """
-        return Deferred.fromCoroutine(self._set(name, circuit, parameters))
+        by = self.identity if command is None else self.identity._replace(command=command)
+        return Deferred.fromCoroutine(self._set(name, circuit, parameters, by))
 
-    async def _set(self, name: object, circuit: object, parameters: Mapping[str, Any]) -> Device:
+    async def _set(self, name: object, circuit: object, parameters: Mapping[str, Any], by: Identity) -> Device:
         device = self.find(name, circuit)
         wanted = settable(device, parameters, self.dialect)
-        return await self._core.commands.set(device, wanted, self.identity)
+        return await self._core.commands.set(device, wanted, by)
 
     async def set_all(self, sets: Sequence[tuple[Device, Mapping[str, Any]]]) -> list[EvokError | None]:
         """Set several devices at once, each to what the client sent for it; as ``Commands.set_all``."""

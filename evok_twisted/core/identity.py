@@ -72,6 +72,8 @@ class Identity(NamedTuple):
     :ivar scopes: what they may do.
     :ivar address: of a client; empty where there is none.
     :ivar proof: what they have shown to be who they are: a token.
+    :ivar token: its id.
+    :ivar command: what they call the command that they give, for themselves to know it by.
     """
 
     name: str
@@ -79,6 +81,11 @@ class Identity(NamedTuple):
     scopes: Scopes
     address: str = ""
     proof: object = None
+    token: str = ""
+    command: str | int | float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.token})" if self.token else self.name
 
     def check(self, device: Device, parameters: Mapping[str, Any]) -> None:
         """Whether they may set ``parameters`` of ``device``.
@@ -87,7 +94,7 @@ class Identity(NamedTuple):
         """
         why = self.scopes.objection(device, parameters)
         if why:
-            raise Forbidden(f"{device!r}: {self.name} may not do this: {why}")
+            raise Forbidden(f"{device!r}: {self} may not do this: {why}")
 
 
 #: What ends pulses, and what switches the power of 1-Wire buses for their resets.

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.identity import EVERYTHING, VIEWER, Identity
 
-NODERED = Identity("nodered(ab12cd34)", "rest", EVERYTHING, "192.168.1.20")
+NODERED = Identity("nodered", "rest", EVERYTHING, "192.168.1.20", token="ab12cd34")
 
 
 @pytest.fixture
@@ -33,6 +33,16 @@ def test_a_write_is_a_line_with_who_from_where_and_how_long(rig, log):
     assert log.texts("info")[-1] == (
         "set led 1_01 value=1 by nodered(ab12cd34) from 192.168.1.20 over rest: done in 4 ms"
     )
+
+
+def test_the_id_of_a_command_is_in_its_line_and_what_is_the_same_but_for_that_is_counted(rig, log):
+    for n in range(3):
+        set_(rig, by=NODERED._replace(command=f"a{n}"), value=1)
+    rig.clock.advance(1.0)
+    lines = [line for line in log.texts("info") if line.startswith("set led")]
+    assert len(lines) == 2
+    assert lines[0].endswith("over rest: done in 0 ms (id 'a0')")
+    assert "2 more times" in lines[1]
 
 
 def test_what_fails_and_what_is_forbidden_are_lines_too(rig, log):
