@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -110,11 +110,11 @@ class MountedBoard:
             yield f"    {len(circuits):3} {kind}: {', '.join(circuits)}"
 
 
-def forget(core: Core, devices: Iterable[Device]) -> None:
+def forget(core: Core, devices: Sequence[Device]) -> None:
     """Let devices be known no more."""
     for device in devices:
         core.registry.remove(device)
-        core.journal.forget(device)
+    core.events.withdraw(devices)
 
 
 def device_info(group: str, info: busconfig.DeviceInfoSettings) -> Device:

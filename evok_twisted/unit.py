@@ -128,6 +128,7 @@ class Unit(Service):
 
     async def _reconfigure(self, config: cfg.Config, problems: Problems) -> None:
         self._problems = problems
+        before = set(self.registry)
         wanted = {bus.name: bus for bus in config.buses}
         for name, one in tuple(self.segments.items()):
             if name not in wanted or not one.can_become(wanted[name]):
@@ -141,6 +142,8 @@ class Unit(Service):
         self.registry.arrange([name for bus in config.buses for name in (bus.name, *(one.name for one in bus.boards))])
         self.config = config
         self._check_owpower()
+        # what they show is not known yet; that they are there is
+        self.events.publish([device for device in self.registry if device not in before])
 
     @property
     def stuck(self) -> bool:

@@ -84,7 +84,7 @@ class Talk:
             self.rig.desks(BY, dialect),
             all_filtered=all_filtered,
             send=self.sent.append,
-            listen=self.filters.append,
+            listen=lambda wanted, every: self.filters.append(wanted),
             peer="test",
             repeats=Repeats(Logger(), self.rig.clock, burst=1),
         )

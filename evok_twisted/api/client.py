@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.api.hub import Hub
+from evok_twisted.api.latest import Latest
 from evok_twisted.api.limits import Allowance
 from evok_twisted.conditions import Timer
 from evok_twisted.core.desk import Desk
-from evok_twisted.core.events import Change
+from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import Filter
 from evok_twisted.logs import Logger
-from evok_twisted.model.device import Device
 
 #: Seconds after which a client that reads nothing is closed.
 STALL_LIMIT = 60
@@ -23,34 +22,6 @@ PING_INTERVAL = 30
 UNANSWERED_PINGS = 2
 #: Seconds that what a client sends may take in one turn; then it waits four times as long as that took.
 LONGEST_TURN = 0.002
-
-
-class Latest:
-    """Devices of which somebody is to hear when they are ready: each once, however often it changed meanwhile.
-
-    So what waits has a bound, the number of devices.
-    """
-
-    __slots__ = ("_devices",)
-
-    def __init__(self) -> None:
-        self._devices: dict[Device, None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._devices)
-
-    def add(self, changes: Iterable[Change]) -> None:
-        """Remember that the devices of ``changes`` have changed."""
-        self._devices.update(dict.fromkeys(device for device, _ in changes))
-
-    def take(self) -> list[Device]:
-        """All of them, in the order in which they changed first; they wait no more."""
-        devices, self._devices = list(self._devices), {}
-        return devices
-
-    def give_back(self, devices: Iterable[Device]) -> None:
-        """They were taken, and nobody heard of them; they come before what has changed since."""
-        self._devices = {**dict.fromkeys(devices), **self._devices}
 
 
 class Carrier(Protocol):
@@ -109,9 +80,12 @@ class Client:
         self._pings = Timer(clock, self._ping)
         self._pings.start(PING_INTERVAL)
 
-    def listen(self, wanted: Filter) -> None:
-        """Hear from now on what ``wanted`` accepts."""
-        self._hub.join(self, self.desk, wanted)
+    def listen(self, wanted: Filter, every: float | None = None) -> None:
+        """Hear from now on what ``wanted`` accepts.
+
+        :param every: of a subscriber, as for ``Hub.join``.
+        """
+        self._hub.join(self, self.desk, wanted, every)
 
     def leave(self) -> None:
         """Forget the client: its connection is gone."""
@@ -122,12 +96,12 @@ class Client:
 
     # What it hears
 
-    def deliver(self, message: Any, changes: tuple[Change, ...]) -> None:
-        """Take a prepared message: the ``Client`` of a ``Hub``."""
-        if self._stalled:
-            self._missed.add(changes)
-        else:
+    def deliver(self, message: Any, changes: ChangeSet | None) -> None:
+        """Take a prepared message: the ``Client`` of a ``Group``."""
+        if not self._stalled:
             self._carrier.send_prepared(message)
+        elif changes is not None:
+            self._missed.add(changes)
 
     def stall(self) -> None:
         """Keep changes back: the client does not read what it is sent."""
@@ -140,8 +114,10 @@ class Client:
         """Send what was kept back: the client reads again."""
         self._stalled = False
         self._stall_end.stop()
-        if self._missed:
-            self._carrier.send(self.desk.listing(self._missed.take()))
+        for changes in self._missed.take():
+            message = self._hub.message(self, changes)
+            if message is not None:
+                self._carrier.send(message)
         self._carrier.resume()
 
     def _give_up(self) -> None:

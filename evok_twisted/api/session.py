@@ -11,16 +11,21 @@ from typing import Any, ClassVar
 import msgspec
 from twisted.python.failure import Failure
 
-from evok_twisted.api.messages import Id, encode, refused, succeeded
+from evok_twisted.api.messages import Id, encode, refused, subscribed, succeeded
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
-from evok_twisted.errors import BadParameter, BadRequest, EvokError, UnknownCommand
+from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownCommand
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
-from evok_twisted.model.parameters import shown
+from evok_twisted.model.parameters import Real, parse, shown
 
 #: The id at the begin of an object that is otherwise no JSON.
 _LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\\x00-\x1f\x80-\xff]{0,100}"|-?(?:0|[1-9][0-9]{0,14}))\s*[,}]')
+
+#: What a subscriber hears that does not say what.
+DEFAULT_NAMES = ("default",)
+#: In which time it gets one message at most.
+_PACE = {"every": Real(0.02, 3600, "seconds")}
 
 #: What a ``set`` message has beside parameters.
 _ENVELOPE = ("cmd", "dev", "circuit", "id", "value")
@@ -34,7 +39,7 @@ class Session:
 
     :param desk: the client's.
     :param send: sends one message to the client; does nothing when the client is gone.
-    :param listen: called with the filter whenever the client chooses one.
+    :param listen: called whenever the client chooses what it hears: with the filter, and, of a subscriber, the pace.
     :param peer: the client's address, for the log.
     :param repeats: logs what its client does not hear of.
     """
@@ -47,7 +52,7 @@ class Session:
         *,
         all_filtered: bool,
         send: Callable[[bytes], None],
-        listen: Callable[[Filter], None],
+        listen: Callable[[Filter, float | None], None],
         peer: str,
         repeats: Repeats,
     ) -> None:
@@ -58,6 +63,7 @@ class Session:
         self._peer = peer
         self._repeats = repeats
         self._filter = DEFAULT
+        self._every: float | None = None
 
     def handle(self, payload: bytes) -> None:
         """Take one message; never raises."""
@@ -113,9 +119,27 @@ class Session:
         if "devices" not in message:
             raise BadParameter("devices is missing, expected a list of kinds")
         self._filter, unknown = self._desk.wanted(message["devices"])
-        self._listen(self._filter)
+        self._listen(self._filter, self._every)
         if "id" in message:
             self._succeed(message["id"], encode({"devices": message["devices"], "unknown": unknown}))
+
+    def _subscribe(self, message: Mapping[str, Any]) -> None:
+        wanted, unknown = self._desk.wanted(message.get("devices", DEFAULT_NAMES))
+        every, since = _pace(message), _since(message)
+        found = subscribed(self._desk, wanted, since, unknown)
+        if "id" in message:
+            self._succeed(message["id"], encode(found))
+        else:
+            found.event = "subscribed"
+            self._send(encode(found))
+        self._filter, self._every = wanted, every
+        self._listen(wanted, every)
+
+    def _unsubscribe(self, message: Mapping[str, Any]) -> None:
+        self._every = None
+        self._listen(self._filter, None)
+        if "id" in message:
+            self._succeed(message["id"], b"{}")
 
     def _full(self, message: Mapping[str, Any]) -> None:
         device = self._desk.find(*_target(message))
@@ -149,10 +173,28 @@ class Session:
     _handlers: ClassVar[Mapping[str, Callable[[Session, Mapping[str, Any]], None]]] = {
         "all": _all,
         "filter": _choose,
+        "subscribe": _subscribe,
+        "unsubscribe": _unsubscribe,
         "set": _set,
         "full": _full,
         "health": _report_health,
     }
+
+
+def _pace(message: Mapping[str, Any]) -> float:
+    """The seconds in which a subscriber wants one message at most."""
+    return float(parse(_PACE, {"every": message["every"]})["every"]) if message.get("every") is not None else 0.0
+
+
+def _since(message: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Up to where a subscriber knows all."""
+    since = message.get("since")
+    if since is None:
+        return None
+    epoch, number = (since.get("epoch"), since.get("number")) if isinstance(since, dict) else (None, None)
+    if not isinstance(epoch, str) or not isinstance(number, int) or isinstance(number, bool):
+        raise BadValue(f'since: got {shown(since)}, expected {{"epoch":"...","number":1}} as they were told')
+    return epoch, number
 
 
 def is_id(value: object) -> bool:

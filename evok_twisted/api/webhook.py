@@ -28,8 +28,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from evok_twisted.api.client import Latest
 from evok_twisted.api.front import Context, Front
+from evok_twisted.api.latest import Latest
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk
@@ -39,7 +39,6 @@ from evok_twisted.core.identity import VIEWER, Identity
 from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
-from evok_twisted.model.device import Device
 from evok_twisted.problems import Problems
 from evok_twisted.settingtypes import Url
 
@@ -78,7 +77,7 @@ class Webhook:
         self._send = send
         self._complex = complex_events
         self._waiting = Latest()
-        self._sending: list[Device] = []
+        self._sending: list[ChangeSet] = []
         self._request: Deferred[None] | None = None
         self._retry = Timer(clock, self._next)
         self._failures = 0
@@ -91,7 +90,8 @@ class Webhook:
         self._subscription = self._desk.subscribe(self._changed, self._wanted)
 
     def _changed(self, changes: ChangeSet) -> None:
-        self._waiting.add(changes.changes)
+        if changes.changes:  # receivers have no word for what is gone
+            self._waiting.add(changes._replace(gone=()))
         if not self._retry.running:
             self._next()
 
@@ -99,7 +99,8 @@ class Webhook:
         if not self._waiting or self._request is not None or self._stopped:
             return
         self._sending = self._waiting.take()
-        body = self._desk.listing(self._sending) if self._complex else None
+        changed = [change for changes in self._sending for change in changes.changes]
+        body = self._desk.render(changed) if self._complex else None
         self._request = request = self._send("POST" if self._complex else "GET", self._url, body)
         request.addTimeout(TIMEOUT, self._clock)
         request.addCallbacks(self._sent, self._failed)

@@ -20,7 +20,7 @@ from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import EvokError, Unauthorized
 from evok_twisted.model.device import Device
-from evok_twisted.model.kinds import Dialect
+from evok_twisted.model.kinds import KINDS, Dialect
 
 
 class Core(NamedTuple):
@@ -38,6 +38,20 @@ class Core(NamedTuple):
         :param default: the dialect of whoever chooses none.
         """
         return Desks(self, default)
+
+
+class Snapshot(NamedTuple):
+    """What a client is to know, to hear of changes from now on and miss none.
+
+    :ivar complete: whether ``devices`` are all that it wants, or those only that have changed since it was here last.
+    :ivar gone: what went since then.
+    :ivar wall: when this is, in seconds of the Unix epoch.
+    """
+
+    complete: bool
+    devices: list[Device]
+    gone: list[Device]
+    wall: float
 
 
 class Desk:
@@ -135,6 +149,30 @@ class Desk:
 
     # What changes
 
+    @property
+    def epoch(self) -> str:
+        """As which run of the service the numbers of changes are known."""
+        return self._core.journal.epoch
+
+    @property
+    def number(self) -> int:
+        """The number of the last change."""
+        return self._core.events.number
+
+    def snapshot(self, wanted: Filter, since: tuple[str, int] | None = None) -> Snapshot:
+        """What a client is to know before it hears of changes.
+
+        :param since: the epoch and the number up to which it knows all.
+        """
+        core = self._core
+        missed = core.journal.since(since[1]) if since is not None and since[0] == self.epoch else None
+        now = core.events.wall()
+        if missed is None:
+            every = (device for kind in KINDS for device in core.registry.of_kind(kind))
+            return Snapshot(True, [device for device in every if wanted.accepts(device)], [], now)
+        devices, gone = ([device for device in those if wanted.accepts(device)] for those in missed)
+        return Snapshot(False, devices, gone, now)
+
     def wanted(self, names: object) -> tuple[Filter, list[str]]:
         """The filter that a client asks for, and the names in it that are not known; as ``parse_filter``."""
         return parse_filter(names, self.dialect)
@@ -144,8 +182,9 @@ class Desk:
 
         def narrowed(changes: ChangeSet) -> None:
             accepted = tuple([change for change in changes.changes if wanted.accepts(change.device)])
-            if accepted:
-                subscriber(changes._replace(changes=accepted))
+            gone = tuple([device for device in changes.gone if wanted.accepts(device)]) if changes.gone else ()
+            if accepted or gone:
+                subscriber(changes._replace(changes=accepted, gone=gone))
 
         return self._core.events.subscribe(narrowed)
 

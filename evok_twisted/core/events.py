@@ -28,6 +28,7 @@ class ChangeSet(NamedTuple):
     :ivar time: seconds of the clock that scans and commands run on; it only goes forward.
     :ivar wall: the time of day, in seconds of the Unix epoch.
     :ivar cause: whose command it was; None of what a scan has found.
+    :ivar gone: devices that are no more.
     """
 
     number: int
@@ -35,6 +36,7 @@ class ChangeSet(NamedTuple):
     wall: float
     changes: tuple[Change, ...]
     cause: Identity | None = None
+    gone: tuple[Device, ...] = ()
 
 
 Subscriber = Callable[[ChangeSet], None]
@@ -44,6 +46,7 @@ class Events:
     """Hands every ``ChangeSet`` to every subscriber, in the order in which they came.
 
     :param wall: the time of day, in seconds of the Unix epoch.
+    :ivar wall: the same.
     :ivar clock: what their times are of.
     :ivar number: of the last one; 0 before there was any.
     """
@@ -53,7 +56,7 @@ class Events:
     def __init__(self, clock: IReactorTime, wall: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.number = 0
-        self._wall = wall
+        self.wall = wall
         self._changed: Signal[[ChangeSet]] = Signal(self._log)
 
     def subscribe(self, subscriber: Subscriber) -> Subscription:
@@ -67,5 +70,14 @@ class Events:
         """
         changes = tuple([Change(device, device.state) for device in devices])
         if changes:
-            self.number += 1
-            self._changed.emit(ChangeSet(self.number, self.clock.seconds(), self._wall(), changes, cause))
+            self._emit(changes, cause)
+
+    def withdraw(self, devices: Iterable[Device]) -> None:
+        """Tell everybody that ``devices`` are no more."""
+        gone = tuple(devices)
+        if gone:
+            self._emit((), None, gone)
+
+    def _emit(self, changes: tuple[Change, ...], cause: Identity | None, gone: tuple[Device, ...] = ()) -> None:
+        self.number += 1
+        self._changed.emit(ChangeSet(self.number, self.clock.seconds(), self.wall(), changes, cause, gone))

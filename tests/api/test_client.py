@@ -6,11 +6,9 @@ import pytest
 from fakes import BY, Rig
 from twisted.internet.task import Clock
 
-from evok_twisted.api.client import PING_INTERVAL, STALL_LIMIT, UNANSWERED_PINGS, Client, Latest
+from evok_twisted.api.client import PING_INTERVAL, STALL_LIMIT, UNANSWERED_PINGS, Client
 from evok_twisted.api.hub import Hub
-from evok_twisted.core.events import Change
 from evok_twisted.core.filters import DEFAULT
-from evok_twisted.model.device import Device, State
 
 
 class Carrier:
@@ -138,17 +136,3 @@ def test_nothing_is_left_of_one_that_has_gone(rig, carrier):
     client.leave()
     client.leave()
     assert (len(hub), len(rig.clock.getDelayedCalls())) == (0, before)
-
-
-def test_what_is_kept_for_later_is_each_device_once_in_the_order_of_its_first_change():
-    a, b, c = (Device(name, "1", None, State()) for name in "abc")
-    latest = Latest()
-    assert not latest
-    latest.add([Change(a, State()), Change(b, State())])
-    latest.add([Change(a, State())])
-    taken = latest.take()
-    assert taken == [a, b]
-    assert not latest
-    latest.add([Change(c, State()), Change(b, State())])
-    latest.give_back(taken)
-    assert latest.take() == [a, b, c]

@@ -78,6 +78,8 @@ COMMANDS = {
     "full": ("reads", {"dev": "led", "circuit": "1_02"}),
     "filter": ("reads", {"devices": ["led"]}),
     "health": ("reads", {}),
+    "subscribe": ("reads", {}),
+    "unsubscribe": ("reads", {}),
     "set": ("operates", {"dev": "led", "circuit": "1_02", "value": 1}),
 }
 
