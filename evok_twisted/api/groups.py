@@ -82,6 +82,8 @@ class Stream(Group):
         self._told = desk.clock.seconds()
         self._heart = Timer(desk.clock, self._beat)
         self._heart.start(HEARTBEAT)
+        #: the last heartbeat, by its number
+        self._made: tuple[int, Any] = (-1, None)
 
     def join(self, client: Client) -> None:
         super().join(client)
@@ -124,9 +126,16 @@ class Stream(Group):
     def _beat(self) -> None:
         left = self._told + HEARTBEAT - self.desk.clock.seconds()
         if left <= SHORTEST_WAIT:
-            number = self._latest.before if self._latest else self.desk.number
-            prepared = self._prepare(alive(self.desk, number))
+            # what waits is not known yet, but to who came since it does
+            known = self._latest.before if self._latest else self.desk.number
             for client in tuple(self.clients):
-                client.deliver(prepared, None)
+                client.deliver(self._alive(self._joined.get(client, known)), None)
             self._told, left = self.desk.clock.seconds(), HEARTBEAT
         self._heart.start(left)
+
+    def _alive(self, number: int) -> Any:
+        kept, made = self._made
+        if kept != number:
+            made = self._prepare(alive(self.desk, number))
+            self._made = number, made
+        return made

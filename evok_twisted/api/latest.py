@@ -55,7 +55,7 @@ class Latest:
         if changes:
             sets.append(self._last._replace(changes=changes, gone=()))
         if len(sets) > 1:
-            sets[0] = sets[0]._replace(number=self.before)
+            sets[0] = sets[0]._replace(number=max(self.before, number))
         return sets
 
     def take(self) -> list[ChangeSet]:

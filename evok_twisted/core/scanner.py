@@ -277,7 +277,8 @@ class Scanner:
             self._miss(poll.why, poll.begun)
         elif not self._faults.exploring:
             self._only_refused(poll.refused)
-        self._events.publish(poll.changed)
+        if self._loop.running:  # otherwise they may be gone, and nobody is to hear of them after that
+            self._events.publish(poll.changed)
 
 
 class _Poll:

@@ -364,7 +364,8 @@ def test_after_every_quiet_moment_a_clients_picture_is_the_units_whatever_it_mis
     followers = [Follower(house, devices, every) for devices, every in zip(wanted, paces, strict=True)]
     for step, *how in steps:
         if step == "leds":
-            house.leds(*how)
+            still = sum(1 << LEDS.index(circuit) for circuit in away)  # who scans them is gone, too
+            house.leds((how[0] & ~still) | (rig.bus.words.get(20, 0) & still))
         elif step == "alias" and how[0] not in away:
             rig.desk.set("led", how[0], {"alias": how[1]}).addErrback(lambda _: None)
         elif step == "remove" and how[0] not in away:
