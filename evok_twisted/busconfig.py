@@ -15,6 +15,9 @@ from evok_twisted.typedyaml import Reader, Settings
 
 Waiting = Annotated[int, Meta(ge=1, description="a whole number of commands, 1 or more")]
 Interval = Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")]
+Deadband = Annotated[float, Meta(ge=0, description="a number in the unit of the value, 0 or more")]
+#: Kinds of boards whose values jitter.
+JITTERING = ("ai", "ao", "data_point")
 SlaveId = Annotated[int, Meta(ge=0, le=255, description="a Modbus unit id from 1 to 247")]
 
 
@@ -37,6 +40,7 @@ class DeviceSettings(Settings, frozen=True, kw_only=True):
     scan_frequency: Annotated[float, Meta(ge=0, le=1000, description="scans a second, up to 1000; 0 is none")] = 50.0
     scan_enabled: bool = True
     join: bool = True
+    deadband: dict[str, Deadband] = {}
     enabled: bool = True
     device_info: DeviceInfoSettings | None = None
 
@@ -195,6 +199,10 @@ class Buses:
         if device is None:
             return None
         self._number += 1 if device.device_info else 0
+        for key in device.deadband:
+            if key.partition("/")[0] not in JITTERING:
+                message = f"expected {', '.join(JITTERING)}, or one circuit of these, as ai/{name}_01"
+                self._reader.error(f"{path}.deadband.{key}", message)
         allowed = "from 1 to 247" if serial else "from 1 to 247, or 0 or 255"
         if not (1 <= device.slave_id <= 247 or (device.slave_id in (0, 255) and not serial)):
             self._reader.error(f"{path}.slave-id", f"got {device.slave_id}, expected a Modbus unit id {allowed}")

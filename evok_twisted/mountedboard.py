@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -58,11 +58,13 @@ class MountedBoard:
     def __init__(self, config: busconfig.Board, place: Place, around: Surroundings) -> None:
         self.config = config
         self._core = around.core
+        self._bus_name = place.bus.name
         settings, clock = config.settings, around.reactor
         name, number, frequency = config.name, config.number, settings.scan_frequency
         shown, interval = (1 / frequency, 1 / frequency) if frequency else (0.0, UNSCANNED)
         info = ModbusSlave(name, number, clock.seconds, settings.slave_id, place.modbus_type, place.modbus_spec, shown)
         devices = build(config.definition, name, number, around.problems)
+        self._set_deadbands(devices, around.problems)
         blocks = [replace(block, join=block.join and settings.join) for block in config.definition.blocks]
         self.slave = Slave(name, settings.slave_id, place.bus, blocks, devices, info, clock)
         self.scanner = Scanner(
@@ -78,6 +80,19 @@ class MountedBoard:
         board_info = settings.device_info or _made_up_info(place.settings.device_info, settings.model)
         if board_info is not None:
             self.devices.append(device_info(name, board_info))
+
+    def _set_deadbands(self, devices: Iterable[Device], problems: Problems) -> None:
+        bands = self.config.settings.deadband
+        unused = {key for key in bands if "/" in key}
+        for device in devices:
+            key = f"{device.kind}/{device.circuit}"
+            unused.discard(key)
+            band = bands.get(key, bands.get(device.kind, 0.0))
+            if band:
+                device.deadband = band
+        for key in sorted(unused):
+            path = f"comm_channels.{self._bus_name}.devices.{self.config.name}.deadband.{key}"
+            problems.warning(problems.file_of(path), path, "there is no such circuit on this board")
 
     def attach(self) -> None:
         """Make its devices known."""

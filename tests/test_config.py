@@ -296,6 +296,19 @@ def test_an_error_says_what_was_found_and_what_was_expected(load, text, error):
     assert [found for found in load(text).errors if error in found] != []
 
 
+@pytest.mark.parametrize(
+    ("band", "told"),
+    [
+        ("{led: 1}", "comm_channels.A.devices.1.deadband.led: expected ai, ao, data_point, or one circuit of these"),
+        ("{ai: -1}", "comm_channels.A.devices.1.deadband.ai: got '-1', expected a number in the unit of the value"),
+        ("0.1", "comm_channels.A.devices.1.deadband: got '0.1', expected a mapping"),
+    ],
+)
+def test_a_dead_band_is_of_values_that_jitter(load, band, told):
+    loaded = load(bus(**{"1": f"{{model: xS51, deadband: {band}}}"}))
+    assert any(error.startswith(told) for error in loaded.errors), loaded.errors
+
+
 @pytest.mark.parametrize("slave_id", [0, 1, 247, 255])
 def test_slave_ids_of_tcp(load, slave_id):
     assert load(bus(a=f"{{slave-id: {slave_id}, model: 00}}")).errors == []

@@ -234,3 +234,15 @@ def test_a_board_may_forbid_that_its_blocks_are_read_together(settings, may):
     board = busconfig.Board("1", 1, busconfig.DeviceSettings(model="xS11", **settings), definition)
     unit = Unit(cfg.Config(buses=(busconfig.Bus("A", busconfig.ModbusTcpSettings(), (board,)),)), reactor, Problems())
     assert {block.join for block in slave_of(unit).blocks} == {may}
+
+
+def test_dead_bands_are_those_of_kinds_and_of_single_circuits_and_one_of_no_circuit_is_told():
+    definition = load_definition(DEFINITIONS / "xS51.yaml", Problems())
+    bands = {"ai": 0.02, "ai/x_01": 0.5, "ao": 0.0, "ai/y_01": 1.0}
+    board = busconfig.Board("x", 1, busconfig.DeviceSettings(model="xS51", deadband=bands), definition)
+    problems = Problems()
+    unit = Unit(cfg.Config(buses=(busconfig.Bus("A", busconfig.ModbusTcpSettings(), (board,)),)), reactor, problems)
+    assert [device.deadband for device in unit.registry.of_kind("ai")][:3] == [0.5, 0.02, 0.02]
+    assert {device.deadband for kind in ("ao", "di", "ro") for device in unit.registry.of_kind(kind)} == {0.0}
+    (told,) = map(str, problems.found)
+    assert told.endswith("A.devices.x.deadband.ai/y_01: there is no such circuit on this board")

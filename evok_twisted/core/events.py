@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.conditions import Signal, Subscription
@@ -57,6 +58,8 @@ class Events:
         self.clock = clock
         self.number = 0
         self.wall = wall
+        #: of devices with a dead band, what was told last: the state, and the alias
+        self._told: dict[Device, tuple[State, str]] = {}
         self._changed: Signal[[ChangeSet]] = Signal(self._log)
 
     def subscribe(self, subscriber: Subscriber) -> Subscription:
@@ -66,18 +69,41 @@ class Events:
     def publish(self, devices: Iterable[Device], cause: Identity | None = None) -> None:
         """Tell everybody that ``devices`` changed; nobody, when there are none. A subscriber's failure is logged.
 
+        Of a value that moves within its dead band nothing is told.
+
         :param cause: whose command changed them.
         """
-        changes = tuple([Change(device, device.state) for device in devices])
+        changes = tuple(
+            [Change(one, one.state) for one in devices if not one.deadband or self._has_moved(one, cause is not None)]
+        )
         if changes:
             self._emit(changes, cause)
+
+    def _has_moved(self, device: Device, by_command: bool) -> bool:
+        """Whether a device with a dead band shows something else than what was told of it last, and not by jitter."""
+        state, alias = device.state, device.alias
+        before = self._told.get(device)
+        if before is not None and not by_command and before[1] == alias and _jitters(before[0], state, device.deadband):
+            return False
+        self._told[device] = state, alias
+        return True
 
     def withdraw(self, devices: Iterable[Device]) -> None:
         """Tell everybody that ``devices`` are no more."""
         gone = tuple(devices)
+        for device in gone:
+            self._told.pop(device, None)
         if gone:
             self._emit((), None, gone)
 
     def _emit(self, changes: tuple[Change, ...], cause: Identity | None, gone: tuple[Device, ...] = ()) -> None:
         self.number += 1
         self._changed.emit(ChangeSet(self.number, self.clock.seconds(), self.wall(), changes, cause, gone))
+
+
+def _jitters(before: State, now: State, band: float) -> bool:
+    """Whether two states differ, and in nothing but a value that moved by less than ``band``."""
+    old, new = getattr(before, "value", None), getattr(now, "value", None)
+    if not isinstance(old, int | float) or not isinstance(new, int | float) or old == new:
+        return False
+    return abs(new - old) < band and msgspec.structs.replace(now, value=old) == before

@@ -47,6 +47,7 @@ class Device:
     :ivar group: the name of the configured device it belongs to.
     :ivar number: ``glob_dev_id`` of that device; None where the wire has none.
     :ivar parameters: what a ``set`` may carry.
+    :ivar deadband: by how much its value has to move, in its unit, for a scan to tell of it; 0 is by anything.
     :ivar state: what it shows. Some compute it when they are asked.
     :ivar fragments: the last rendering by dialect, each with the state that it is of; whoever renders keeps them here.
 
@@ -57,6 +58,8 @@ class Device:
     shows: ClassVar[type[State]]
     fields: ClassVar[str]
     v3_fields: ClassVar[str] = ""
+
+    deadband: float = 0.0
 
     state: State
 
