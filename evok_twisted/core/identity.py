@@ -14,7 +14,7 @@ Role = Literal["none", "viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("none", "viewer", "operator", "admin")
 
 #: What operating is. Every other parameter configures.
-OPERATING = frozenset({"value", "timeout", "pwm_duty", "pio", "do_scan"})
+OPERATING = frozenset({"value", "timeout", "then", "pwm_duty", "pio", "do_scan"})
 #: Kinds of which every set configures: raw registers reach every output, and the others how a board behaves.
 CONFIGURING = frozenset({"register", "nv_save", "wd", "owpower", "run"})
 

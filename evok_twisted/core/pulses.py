@@ -27,7 +27,7 @@ class Running:
 
     __slots__ = ("end", "failed", "timer", "value")
 
-    def __init__(self, value: int, end: float, timer: Timer) -> None:
+    def __init__(self, value: float, end: float, timer: Timer) -> None:
         self.value = value
         self.end = end
         self.timer = timer
@@ -71,13 +71,16 @@ class Pulses:
 
     def renew(self, device: BoardDevice, pulse: Pulse | None) -> None:
         """A set of an output ends the pulse that runs, and may begin another."""
-        if "pending" not in device.local:
+        if not device.pulsed:
             return
         running = self._running.pop(device, None)
         if running is not None:
             running.timer.stop()
-        device.local["pending"] = pulse is not None
+        device.local.pop("back", None)
+        if "pending" in device.local:
+            device.local["pending"] = pulse is not None
         if pulse is not None:
+            device.local["back"] = pulse.value
             self._start(device, pulse)
 
     def _start(self, device: BoardDevice, pulse: Pulse) -> None:
@@ -107,9 +110,9 @@ class Pulses:
         if not running.failed:
             running.failed = True
             self._log.error(
-                "{device!r}: the pulse could not be ended, it stays at {value}; trying again: {why}",
+                "{device!r}: the pulse could not be ended, it is not back at {value:g} yet; trying again: {why}",
                 device=device,
-                value=1 - running.value,
+                value=running.value,
                 why=failure.getErrorMessage(),
             )
         running.timer.start(self.retry)

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOutput, Mode, Transformation
 from evok_twisted.errors import Conflict
 from evok_twisted.model.codec import decode, encode
-from evok_twisted.model.device import BoardDevice, Plan, State, numbered
+from evok_twisted.model.device import TIMEOUT, BoardDevice, Plan, State, numbered, pulse_of
 from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Choice, Parameter, Real
 from evok_twisted.model.registers import Registers, Write, WriteRegister, WriteRegisters
@@ -35,6 +35,9 @@ _BAO_DEFAULT = {
 
 #: Outputs take any number and go as far as they can; this only keeps floats representable.
 _ANY = Real(-1e9, 1e9)
+
+#: What analog outputs take beside their mode.
+_OUTPUT: Mapping[str, Parameter] = {"value": _ANY, "timeout": TIMEOUT, "then": Real(-1e9, 1e9).marked(qualifies=True)}
 
 Range = tuple[int | float, ...]
 
@@ -148,6 +151,7 @@ class AnalogOutput(Analog):
     """An analog output of 4096 steps."""
 
     kind = "ao"
+    pulsed = True
     shows = AnalogState
     features = (AnalogOutputs,)
     fields = "circuit mode modes glob_dev_id value unit range"
@@ -162,23 +166,29 @@ class AnalogOutput(Analog):
             feature.modes or _AO_MODES,
             mode_reg,
             {self._value},
-            parameters={"value": _ANY},
+            parameters=_OUTPUT,
         )
 
     def decode(self, registers: Registers) -> AnalogState:
-        return self._state(self._mode(registers), round(registers[self._value] * AO_STEP, 3))
+        return self._state(self._mode(registers), _of_steps(registers[self._value]))
 
     def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        writes = self._choose(wanted)
+        writes, steps = self._choose(wanted), registers[self._value]
+        before = self.local.get("back", _of_steps(steps))
         if "value" in wanted:
-            writes.append(WriteRegister(self._value, min(max(round(wanted["value"] / AO_STEP), 0), AO_MAX)))
-        return Plan(tuple(writes))
+            steps = _steps(wanted["value"])
+            writes.append(WriteRegister(self._value, steps))
+        pulse = pulse_of(self, wanted, _of_steps(steps), before)
+        if pulse is not None:
+            pulse = msgspec.structs.replace(pulse, value=_of_steps(_steps(pulse.value)))
+        return Plan(tuple(writes), pulse=pulse)
 
 
 class MainAnalogOutput(Analog):
     """The main board's analog output (feature ``BAO``); in mode Resistance it measures, and cannot be set."""
 
     kind = "ao"
+    pulsed = True
     shows = AnalogState
     features = (BrainAnalogOutput,)
     fields = "circuit mode modes glob_dev_id unit value"
@@ -193,7 +203,7 @@ class MainAnalogOutput(Analog):
             feature.modes or _BAO_DEFAULT,
             feature.mode_reg + n,
             {self._value, self._value + 1, self._resistance, self._resistance + 1},
-            parameters={"value": _ANY},
+            parameters=_OUTPUT,
         )
         self.parameters = {**self.parameters, "mode": Choice(mode for mode in _BAO_VALUES if mode in self._modes)}
         self.state = msgspec.structs.replace(self._state(None, None), range=UNSET)
@@ -213,18 +223,32 @@ class MainAnalogOutput(Analog):
     def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
         mode = wanted.get("mode", self._mode(registers))
         writes: list[Write] = []
+        pulse = None
         if "mode" in wanted:
             writes.append(WriteRegister(self._mode_reg or 0, _BAO_VALUES[wanted["mode"]]))
         if mode == "Resistance":
-            if "value" in wanted:
+            if wanted.keys() & _OUTPUT.keys():
                 raise Conflict(f"{self}: value cannot be set in mode Resistance, where it is measured")
         elif wanted:
-            value = wanted.get("value", self._float(registers, self._value) or 0.0)
-            reach = self._modes[mode].range if mode is not None else None
-            if reach:
-                value = min(max(value, reach[0]), reach[-1])
+            before = self._float(registers, self._value) or 0.0
+            value = self._within(mode, wanted.get("value", before))
+            pulse = pulse_of(self, wanted, round(value, 3), self.local.get("back", before))
+            if pulse is not None:
+                pulse = msgspec.structs.replace(pulse, value=round(self._within(mode, pulse.value), 3))
             writes.append(WriteRegisters(self._value, encode(value, "float32", wordorder="little")))
-        return Plan(tuple(writes))
+        return Plan(tuple(writes), pulse=pulse)
+
+    def _within(self, mode: str | None, value: float) -> float:
+        reach = self._modes[mode].range if mode is not None else None
+        return min(max(value, reach[0]), reach[-1]) if reach else value
+
+
+def _steps(value: float) -> int:
+    return min(max(round(value / AO_STEP), 0), AO_MAX)
+
+
+def _of_steps(steps: int) -> float:
+    return round(steps * AO_STEP, 3)
 
 
 def finite(value: float, decimals: int) -> float | None:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from evok_twisted.definitions import Feature
-from evok_twisted.model.parameters import Parameter, parse
+from evok_twisted.errors import BadParameter
+from evok_twisted.model.parameters import Parameter, Real, parse
 from evok_twisted.model.registers import Registers, Write
 
 
@@ -17,10 +18,11 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Pulse(msgspec.Struct, frozen=True):
-    """What an output does on its own later: after ``seconds`` it is set to ``value``."""
+    """What an output does on its own later: ``seconds`` at ``during``, and then back to ``value``."""
 
     seconds: float
-    value: int
+    value: float
+    during: float
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -114,9 +116,11 @@ class BoardDevice(Device):
     :cvar features: what of a definition it is made of.
     :ivar needs: the keys that ``decode`` reads; it is called when all of them are known.
     :ivar watches: the keys on whose change it is called; ``needs`` and such as have a default.
-    :ivar local: what we keep of it ourselves.
+    :cvar pulsed: whether it can go back by itself.
+    :ivar local: what we keep of it ourselves: ``back`` while a pulse runs, to what it goes back.
     """
 
+    pulsed: ClassVar[bool] = False
     features: ClassVar[tuple[type[Feature], ...]]
 
     def __init__(
@@ -158,6 +162,28 @@ class BoardDevice(Device):
         :raises KeyError: a register that the plan depends on was not read yet.
         """
         return Plan()
+
+
+#: Longest pulse, in seconds: what a reactor's timer can hold with room to spare.
+LONGEST_PULSE = 2_000_000
+
+#: When an output goes back by itself; what it goes back to is ``then``, of the kind of its value.
+TIMEOUT = Real(0, LONGEST_PULSE, "seconds", above=True).marked(qualifies=True)
+
+
+def pulse_of(device: BoardDevice, wanted: Mapping[str, Any], during: float, otherwise: float) -> Pulse | None:
+    """The pulse that a set asks for, if it does.
+
+    :param during: what the output is set to.
+    :param otherwise: what it goes back to, where the set does not say.
+    :raises BadParameter: it says how, and not what.
+    """
+    for name, goes_with in (("timeout", "value"), ("then", "timeout")):
+        if name in wanted and goes_with not in wanted:
+            raise BadParameter(f"{device}: {name} goes with {goes_with}, and there is no {goes_with}")
+    if "timeout" not in wanted:
+        return None
+    return Pulse(wanted["timeout"], wanted.get("then", otherwise), during)
 
 
 def numbered(name: str, n: int) -> str:

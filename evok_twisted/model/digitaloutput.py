@@ -9,17 +9,14 @@ from typing import Annotated, Any
 from msgspec import UNSET, UnsetType
 
 from evok_twisted.definitions import DigitalOutputs, Leds, Relays
-from evok_twisted.errors import BadParameter, Conflict
-from evok_twisted.model.device import BoardDevice, Plan, Pulse, State, numbered
+from evok_twisted.errors import Conflict
+from evok_twisted.model.device import TIMEOUT, BoardDevice, Plan, Pulse, State, numbered, pulse_of
 from evok_twisted.model.meaning import means
 from evok_twisted.model.parameters import Bit, Choice, Parameter, Real
 from evok_twisted.model.registers import Registers, Write, WriteCoil, WriteRegister
 
 PWM_CLOCK = 48_000_000
 _PWM_CYCLES = (50000, 10000, 5000, 1000)
-
-#: Longest pulse, in seconds: what a reactor's timer can hold with room to spare.
-LONGEST_PULSE = 2_000_000
 
 
 class OutputState(State, frozen=True):
@@ -39,7 +36,9 @@ class OutputState(State, frozen=True):
 
 
 class Switched(BoardDevice):
-    """What is switched by a coil, and shown by a bit of a register."""
+    """What is switched by a coil, and shown by a bit of a register; with a ``timeout`` it goes back by itself."""
+
+    pulsed = True
 
     def __init__(
         self,
@@ -60,7 +59,12 @@ class Switched(BoardDevice):
             number,
             blank,
             needs=needs | {self._value},
-            parameters={"value": Bit(), **(parameters or {})},
+            parameters={
+                "value": Bit(),
+                "timeout": TIMEOUT,
+                "then": Bit().marked(qualifies=True),
+                **(parameters or {}),
+            },
         )
 
     def _shown(self, registers: Registers) -> int:
@@ -70,7 +74,11 @@ class Switched(BoardDevice):
         return WriteCoil(self._coil, value, (self._value, self._bit))
 
     def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        return Plan((self._switch(wanted["value"]),) if "value" in wanted else ())
+        return Plan((self._switch(wanted["value"]),) if "value" in wanted else (), pulse=self._pulse(wanted))
+
+    def _pulse(self, wanted: Mapping[str, Any]) -> Pulse | None:
+        value = wanted.get("value", 0)
+        return pulse_of(self, wanted, value, 1 - value)
 
 
 class LedState(State, frozen=True):
@@ -95,10 +103,7 @@ class Led(Switched):
 
 
 class Output(Switched):
-    """What transistor and relay outputs have in common: pulses.
-
-    An output of a pulse goes back by itself; ``local["pending"]`` says that this is still to come.
-    """
+    """What transistor and relay outputs have in common: ``local["pending"]`` says that a pulse runs."""
 
     def __init__(
         self,
@@ -110,23 +115,9 @@ class Output(Switched):
         needs: frozenset[int] = frozenset(),
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
-        own = {
-            "timeout": Real(0, LONGEST_PULSE, "seconds", above=True).marked(qualifies=True),
-            "mode": Choice(blank.modes, any_case=True),
-        }
-        super().__init__(name, number, feature, n, blank, needs, {**own, **(parameters or {})})
+        own = {"mode": Choice(blank.modes, any_case=True), **(parameters or {})}
+        super().__init__(name, number, feature, n, blank, needs, own)
         self.local["pending"] = False
-
-    def _pulse(self, wanted: Mapping[str, Any]) -> Pulse | None:
-        if "timeout" not in wanted:
-            return None
-        if "value" not in wanted:
-            raise BadParameter(f"{self}: timeout goes with value, and there is no value")
-        return Pulse(wanted["timeout"], 1 - wanted["value"])
-
-    def plan(self, wanted: Mapping[str, Any], registers: Registers) -> Plan:
-        pulse = self._pulse(wanted)
-        return Plan(super().plan(wanted, registers).writes, pulse=pulse)
 
 
 class Relay(Output):

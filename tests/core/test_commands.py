@@ -380,6 +380,19 @@ def test_a_pulse_of_zero_ends_at_one(rig):
     assert device.state.value == 1
 
 
+def test_an_led_and_an_analog_output_go_back_too(rig):
+    led = result(rig.set("led", "1_01", value=1, timeout=1))
+    before = rig.device("ao", "1_01").state.value
+    ao = result(rig.set("ao", "1_01", value=4, timeout=1))
+    assert (led.state.value, ao.state.value) == (1, 4)
+    ao = result(rig.set("ao", "1_01", value=5, timeout=1))  # a lease that is renewed
+    rig.clock.advance(1)
+    assert (led.state.value, ao.state.value) == (0, before)
+    assert result(rig.set("ao", "1_01", value=4, timeout=1, then=1.5)).state.value == 4
+    rig.clock.advance(1)
+    assert ao.state.value == 1.5
+
+
 def test_pending_ends_with_the_pulse(rig):
     """Defect 11 of Evok: pending stays true."""
     result(rig.set("relay", "1_01", value=1, timeout=1))

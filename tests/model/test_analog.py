@@ -10,6 +10,7 @@ from msgspec import UNSET
 from evok_twisted.definitions import AnalogInputs, AnalogOutputs, BrainAnalogOutput, Mode, Transformation
 from evok_twisted.errors import BadParameter, BadValue, Conflict
 from evok_twisted.model.analog import ShownMode
+from evok_twisted.model.device import Pulse
 from evok_twisted.model.registers import WriteRegister, WriteRegisters
 
 # Board 00: one AI, one AO with a choice of modes.
@@ -387,3 +388,36 @@ def test_the_main_output_without_modes_has_those_which_evok_gives_it(board):
     state = made.set("ao 1_01", mode="Current", value=99)
     assert (state.mode, state.value, state.unit) == ("Current", 20, "mA")
     assert made.set("ao 1_01", mode="Resistance").mode == "Resistance"
+
+
+# Pulses
+
+
+def test_an_output_goes_back_to_what_it_showed_or_to_what_the_set_says(board):
+    made = board(AnalogOutputs(val_reg=0))
+    made.put({0: 1000})
+    assert made.plan("ao 1_01", value=5, timeout=2).pulse == Pulse(2.0, 2.5, 5.0)
+    assert made.plan("ao 1_01", value=5.001, timeout=2, then=99).pulse == Pulse(2.0, 10.238, 5.0)
+
+
+def test_an_output_whose_pulse_is_renewed_goes_back_to_what_was_before_the_first(board):
+    made = board(AnalogOutputs(val_reg=0))
+    made.put({0: 1000})
+    made["ao 1_01"].local["back"] = 1.0
+    assert made.plan("ao 1_01", value=5, timeout=2).pulse.value == 1.0
+
+
+def test_the_main_output_goes_back_within_its_range(main):
+    main.put({BAO_MODE: 0, **at(BAO_VALUE, low_first("f", 3.25))})
+    assert main.plan("ao 1_01", value=7, timeout=1).pulse == Pulse(1.0, 3.25, 7.0)
+    assert main.plan("ao 1_01", value=7, timeout=1, then=40).pulse == Pulse(1.0, 10.0, 7.0)
+    main.put({BAO_MODE: 3})
+    with pytest.raises(Conflict):
+        main.plan("ao 1_01", value=7, timeout=1)
+
+
+def test_a_timeout_of_an_analog_output_goes_with_a_value(board, main):
+    for made in (board(AnalogOutputs(val_reg=0)), main):
+        made.put({0: 0, BAO_MODE: 0, **at(BAO_VALUE, low_first("f", 0.0))})
+        with pytest.raises(BadParameter, match="timeout goes with value"):
+            made.plan("ao 1_01", timeout=1)

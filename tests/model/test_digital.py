@@ -260,9 +260,9 @@ def test_relays_with_a_start_index_count_coils_and_bits_from_their_own_first(boa
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("ro 1_01", "value, timeout, mode"),
-        ("led 1_01", "value"),
-        ("do 1_01", "value, timeout, mode"),
+        ("ro 1_01", "value, timeout, then, mode"),
+        ("led 1_01", "value, timeout, then"),
+        ("do 1_01", "value, timeout, then, mode"),
     ],
 )
 def test_a_switch_takes_no_other_parameters(board, name, allowed):
@@ -297,12 +297,34 @@ def test_an_output_is_pending_while_its_pulse_runs(output):
 
 @pytest.mark.parametrize(
     ("value", "timeout", "pulse"),
-    [(1, 2, Pulse(2.0, 0)), (0, "0.5", Pulse(0.5, 1)), ("0", 0.05, Pulse(0.05, 1)), (True, "1e3", Pulse(1000.0, 0))],
+    [
+        (1, 2, Pulse(2.0, 0, 1)),
+        (0, "0.5", Pulse(0.5, 1, 0)),
+        ("0", 0.05, Pulse(0.05, 1, 0)),
+        (True, "1e3", Pulse(1000.0, 0, 1)),
+    ],
 )
 def test_after_the_timeout_an_output_goes_to_the_opposite(output, value, timeout, pulse):
     made, name = output
     plan = made.plan(name, value=value, timeout=timeout)
     assert ([write.value for write in plan.writes], plan.pulse) == ([1 - pulse.value], pulse)
+
+
+@pytest.mark.parametrize(("value", "then"), [(1, 1), (0, "0"), (1, 0)])
+def test_after_the_timeout_an_output_goes_to_what_the_set_says(output, value, then):
+    made, name = output
+    assert made.plan(name, value=value, timeout=1, then=then).pulse == Pulse(1.0, int(then), value)
+
+
+def test_a_led_goes_back_too(board):
+    leds = board(Leds(val_reg=1, val_coil=1))
+    assert leds.plan("led 1_01", value=1, timeout=2).pulse == Pulse(2.0, 0, 1)
+
+
+def test_what_it_goes_back_to_without_a_timeout_is_refused(output):
+    made, name = output
+    with pytest.raises(BadParameter, match=f"{name}: then goes with timeout"):
+        made.plan(name, value=1, then=0)
 
 
 def test_a_timeout_without_a_value_is_refused(output):

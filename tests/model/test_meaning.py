@@ -72,7 +72,7 @@ def devices():
 @pytest.mark.parametrize("device", devices(), ids=repr)
 def test_what_can_be_set_is_writable(device):
     writable = {name for name, meaning in meanings(device.shows).items() if meaning.writable}
-    pulses = {"timeout"} if "pending" in getattr(device, "local", ()) else set()
+    pulses = {"timeout", "then"} if getattr(device, "pulsed", False) else set()
     of_a_pin = {"value"} if isinstance(device, Switch) else set()
     assert device.parameters.keys() - NOT_SHOWN - pulses - of_a_pin <= writable
 
