@@ -79,6 +79,7 @@ class Apis(Settings, frozen=True, kw_only=True):
     tls: TlsSettings | None = None
     access_log: bool = False
     alias_file: str = "/var/lib/evok"
+    pulses: Literal["recorded", "unrecorded"] = "recorded"
     max_connections: Connections = 2048
     max_connections_per_address: Connections = 256
     max_body_size: Annotated[int, Meta(ge=1024, description="a whole number of bytes, 1024 or more")] = 1 << 20

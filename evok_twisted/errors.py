@@ -229,6 +229,14 @@ class NotSaved(EvokError):
     code = "not_saved"
 
 
+class Unavailable(EvokError):
+    """What a command needs of the service itself is not there; nothing was done."""
+
+    name = "Unavailable"
+    code = "unavailable"
+    status = 503
+
+
 #: What may become of a command.
 COMMAND_ERRORS: tuple[type[EvokError], ...] = (
     BadRequest,
@@ -245,4 +253,5 @@ COMMAND_ERRORS: tuple[type[EvokError], ...] = (
     Refused,
     BadAnswer,
     NotSaved,
+    Unavailable,
 )

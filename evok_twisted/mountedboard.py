@@ -75,7 +75,14 @@ class MountedBoard:
             place.probes,
             periodic=settings.scan_enabled and frequency > 0,
         )
-        self.writer = SlaveWriter(self.scanner, self._core.events, clock, limit=place.settings.max_waiting)
+        self.writer = SlaveWriter(
+            self.scanner,
+            self._core.events,
+            clock,
+            limit=place.settings.max_waiting,
+            record=self._core.pulses,
+            note=self._core.commands.note,
+        )
         self.devices: list[Device] = [*devices, info]
         board_info = settings.device_info or _made_up_info(place.settings.device_info, settings.model)
         if board_info is not None:
@@ -99,6 +106,11 @@ class MountedBoard:
         for device in self.devices:
             self._core.registry.add(device)
         self._core.commands.attach(self.config.name, self.writer)
+
+    def start(self) -> None:
+        """Scan it, and let its outputs go back that a run before has left on."""
+        self.scanner.start()
+        self.writer.resume(self.devices)
 
     async def remove(self) -> None:
         """Let commands come to their end, then scan it no more, and let it be known no more."""

@@ -111,7 +111,7 @@ class ModbusSegment(Service, Generic[_Settings]):
         super().startService()
         self.bus.service.startService()
         for board in self.boards.values():
-            board.scanner.start()
+            board.start()
 
     async def drain(self) -> None:
         await DeferredList([Deferred.fromCoroutine(board.writer.stop()) for board in self.boards.values()])
@@ -147,7 +147,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             board.attach()
             self.boards[name] = board
             if self.running:
-                board.scanner.start()
+                board.start()
         self.boards = {name: self.boards[name] for name in wanted}
         self._report_health()
 

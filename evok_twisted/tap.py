@@ -118,6 +118,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(cfg.BAD_CONFIG)
     _begin_log(config, options, problems)
     unit.aliases.load()
+    unit.pulses.load()
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
     ports = _ports(config.apis, context, endpoints)

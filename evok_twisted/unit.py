@@ -20,8 +20,9 @@ from evok_twisted.core.desk import Core
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
 from evok_twisted.core.journal import Journal
+from evok_twisted.core.pulserecord import FILE, PulseRecord
 from evok_twisted.core.registry import Registry
-from evok_twisted.errors import UnknownCircuit
+from evok_twisted.errors import Unavailable, UnknownCircuit
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.mountedboard import Surroundings
@@ -49,17 +50,19 @@ class Unit(Service):
         self.registry = Registry()
         self.events = Events(reactor)
         self.commands = Commands(self.registry, self.events, {})
-        self.health = Health(reactor, lambda: self._problems.errors)
-        self.core = Core(self.registry, self.commands, self.events, Journal(self.events), self.health)
+        kept = alias_file(config.apis.alias_file)
+        recorded = kept is not None and config.apis.pulses == "recorded"
+        in_thread = _in_thread_of(reactor)
+        self.pulses = PulseRecord(kept.parent / FILE if kept is not None and recorded else None, reactor, in_thread)
+        self.health = Health(reactor, lambda: self._problems.errors, pulses=lambda: self.pulses.count)
+        self.core = Core(self.registry, self.commands, self.events, Journal(self.events), self.health, self.pulses)
         self.segments: dict[str, Segment] = {}
         self._problems = problems
         self._changing = DeferredLock()
         for bus in config.buses:
             self._add(bus)
         self._check_owpower()
-        self.aliases = AliasStore(
-            self.registry, self.events, reactor, alias_file(config.apis.alias_file), _in_thread_of(reactor)
-        )
+        self.aliases = AliasStore(self.registry, self.events, reactor, kept, in_thread)
         self.commands.attach(AliasTable.GROUP, self.aliases)
 
     def _add(self, bus: busconfig.Bus) -> None:
@@ -103,6 +106,7 @@ class Unit(Service):
         ends.addErrback(self._log_unfinished)
         await ends
         await self.aliases.stop()
+        await self.pulses.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
 
     async def _end_commands(self) -> None:
         sensors = [one for one in self.segments.values() if isinstance(one, OneWireSegment)]

@@ -17,6 +17,7 @@ from evok_twisted.core.health import Health
 from evok_twisted.core.identity import EVERYTHING, Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.probes import Probes
+from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
@@ -38,7 +39,8 @@ BY = Identity("somebody", "test", EVERYTHING)
 def core_of(rig, events=None):
     """Everything of a rig that fronts need."""
     events = events or rig.events
-    return Core(rig.registry, rig.commands, events, Journal(events), rig.health)
+    pulses = PulseRecord(None, events.clock)
+    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses)
 
 
 def desk_of(unit, dialect="classic"):
@@ -138,7 +140,7 @@ class FakeBus:
 class Rig:
     """One board on a ``FakeBus``, with everything of the core around it, on a ``Clock``."""
 
-    def __init__(self, clock, model="00", interval=0.02, periodic=True, name="1", number=2):
+    def __init__(self, clock, model="00", interval=0.02, periodic=True, name="1", number=2, record=None):
         self.clock = clock
         self.bus = FakeBus(clock)
         self.events = Events(clock)
@@ -150,7 +152,9 @@ class Rig:
         self.slave = Slave(name, 1, self.bus, definition.blocks, devices, info, clock)
         self.registry = Registry([*devices, info])
         self.scanner = Scanner(self.slave, interval, self.events, clock, Probes(clock), periodic=periodic)
-        self.writer = SlaveWriter(self.scanner, self.events, clock)
+        self.writer = SlaveWriter(
+            self.scanner, self.events, clock, record=record, note=lambda *noted: self.commands.note(*noted)
+        )
         self.commands = Commands(self.registry, self.events, {name: self.writer})
         self.health = Health(clock)
         self.health.add(self.bus, "FAKE", [self.slave])

@@ -138,9 +138,8 @@ class Commands:
                 if n in renamings:
                     renamings[n].undo()
             self._log_outcome(sets[n][0], outcomes[n])
-        if self.audit is not None:
-            for (device, parameters), outcome in zip(sets, outcomes, strict=True):
-                self.audit.note(device, parameters, by, outcome, begun)
+        for (device, parameters), outcome in zip(sets, outcomes, strict=True):
+            self.note(device, parameters, by, outcome, begun)
         # what was given and taken back is reported, too: somebody may have seen it
         self._events.publish(dict.fromkeys(sets[n][0] for n, one in renamings.items() if one.renamed), by)
         return outcomes
@@ -163,9 +162,15 @@ class Commands:
         try:
             by.check(device, parameters)
         except Forbidden as error:
-            if self.audit is not None:
-                self.audit.note(device, parameters, by, error, self.clock.seconds())
+            self.note(device, parameters, by, error, self.clock.seconds())
             raise
+
+    def note(
+        self, device: Device, parameters: Mapping[str, Any], by: Identity, error: EvokError | None, begun: float
+    ) -> None:
+        """What became of a set, for the audit, if there is one; as ``Audit.note``."""
+        if self.audit is not None:
+            self.audit.note(device, parameters, by, error, begun)
 
     def _error_of(self, failure: Failure, device: Device) -> EvokError:
         """What went wrong; a bug must not hide what became of the other sets."""

@@ -16,6 +16,7 @@ from evok_twisted.core.filters import Filter, parse_filter
 from evok_twisted.core.health import Health, Report
 from evok_twisted.core.identity import Identity
 from evok_twisted.core.journal import Journal
+from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import EvokError, Unauthorized
@@ -31,6 +32,7 @@ class Core(NamedTuple):
     events: Events
     journal: Journal
     health: Health
+    pulses: PulseRecord
 
     def desks(self, default: Dialect) -> Desks:
         """How fronts come by desks.

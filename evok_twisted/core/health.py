@@ -47,12 +47,13 @@ class BusHealth(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
-    meanwhile; both in words."""
+    meanwhile, both in words; ``pulses`` outputs are to go back by themselves."""
 
     healthy: bool
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     status: str
+    pulses: int
     version: str
     uptime: float
     buses: tuple[BusHealth, ...]
@@ -69,13 +70,21 @@ class Health:
     """Knows every bus and slave that the configuration asks for; all of them work, or the service is not healthy.
 
     :param lacking: returns what the configuration asks for and cannot be; each as a string is a sentence.
+    :param pulses: returns how many outputs are to go back by themselves.
     """
 
-    def __init__(self, clock: IReactorTime, lacking: Callable[[], Sequence[object]] = tuple) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        lacking: Callable[[], Sequence[object]] = tuple,
+        *,
+        pulses: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._clock = clock
         self._begun = clock.seconds()
         self._parts: dict[Watched, _Part] = {}
         self._lacking = lacking
+        self._pulses = pulses
         self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
 
@@ -117,7 +126,7 @@ class Health:
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        return Report(not reasons, reasons, warnings, self.status, self._version, uptime, buses)
+        return Report(not reasons, reasons, warnings, self.status, self._pulses(), self._version, uptime, buses)
 
     def _reasons(self) -> Iterator[str]:
         yield from map(str, self._lacking())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
@@ -11,13 +11,17 @@ from twisted.python.failure import Failure
 
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
-from evok_twisted.core.identity import PULSES
+from evok_twisted.core.identity import PULSES, Identity
+from evok_twisted.core.pulserecord import Entry, PulseRecord
 from evok_twisted.core.pulses import Pulses, Running
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.waiting import Queue, Waiting
-from evok_twisted.errors import EvokError, Offline, Refused
+from evok_twisted.errors import EvokError, Offline, Refused, Unavailable
 from evok_twisted.model.device import BoardDevice, Device, Plan
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils
+
+#: Told of a set that the service did by itself: the device, what was set, by what, what went wrong, and when it began.
+Note = Callable[[Device, Mapping[str, Any], Identity, EvokError | None, float], None]
 
 
 class SlaveWriter:
@@ -25,9 +29,20 @@ class SlaveWriter:
 
     :param limit: how many commands may wait; one more is refused with ``Busy``. What one client asked for at once
         counts as one.
+    :param record: keeps pulses over a crash.
+    :param note: is told of the ends of pulses, for the audit.
     """
 
-    def __init__(self, scanner: Scanner, events: Events, clock: IReactorTime, *, limit: int = 64) -> None:
+    def __init__(
+        self,
+        scanner: Scanner,
+        events: Events,
+        clock: IReactorTime,
+        *,
+        limit: int = 64,
+        record: PulseRecord | None = None,
+        note: Note | None = None,
+    ) -> None:
         self._scanner = scanner
         self._slave = scanner.slave
         self._events = events
@@ -36,7 +51,9 @@ class SlaveWriter:
         self._stopping = False
         self._current: list[Waiting] = []
         self._choosing = False
-        self._pulses = Pulses(self._slave, events, clock, self._set_back, self._was_read)
+        self._record = PulseRecord(None, clock) if record is None else record
+        self._note = note
+        self._pulses = Pulses(self._slave, events, clock, self._record, self._set_back, self._was_read)
         self._slave.watch(self._slave_turned)
 
     def check(self, device: Device, wanted: Mapping[str, Any]) -> None:
@@ -64,9 +81,14 @@ class SlaveWriter:
         """
         if self._stopping:
             return [fail(Offline(f"{one.device!r}: the service is stopping")) for one in sets]
+        self._pulses.catch_up()
         done = self._queue.ask(sets)
         self._next()
         return done
+
+    def resume(self, devices: Iterable[Device]) -> None:
+        """Let the pulses of ``devices`` go on that a run before has left."""
+        self._pulses.resume(device for device in devices if isinstance(device, BoardDevice))
 
     def _slave_turned(self, online: bool) -> None:
         if not online:
@@ -139,7 +161,6 @@ class SlaveWriter:
 
     async def _run(self, jobs: list[Waiting]) -> None:
         """Write what one job comes down to, or, of several, their coils at once."""
-        slave = self._slave
         ending = jobs[0].request if isinstance(jobs[0].request, Running) else None
         if ending is not None and not self._pulses.runs(_of_board(jobs[0].device), ending):
             return  # a newer set came first
@@ -151,44 +172,70 @@ class SlaveWriter:
             firsts = (plan.writes[0] for plan in plans.values())
             writes = (WriteCoils(tuple(coil for coil in firsts if isinstance(coil, WriteCoil))),)
         changed: dict[Device, None] = {}
-        deadline = min(job.deadline for job in jobs)
+        begun = self._clock.seconds()
+        pulses = {device: plan.pulse for device, plan in plans.items() if plan.pulse is not None}
+        # before the hardware has it: a crash must not leave on what is to go off
+        entries = await self._record.begin(pulses) if pulses else {}
         try:
-            for write in writes:
-                try:
-                    await slave.bus.write(slave.unit, write, deadline)
-                except EvokError as error:
-                    slave.failed(error)
-                    error.sent = error.sent or write is not writes[0]  # some of it was done
-                    if error.sent and write is writes[0]:
-                        self._in_doubt(plans)
-                    raise
-                # what has begun is finished: a deadline in the middle would leave it half done
-                deadline = self._clock.seconds() + slave.bus.timeout
-                changed.update(dict.fromkeys(slave.acknowledge(write)))
-                if write is writes[0]:
-                    for device, plan in plans.items():
-                        # already now: should a later step fail, what was switched on must still go off
-                        self._pulses.renew(device, plan.pulse)
+            await self._write(writes, min(job.deadline for job in jobs), plans, entries, changed)
             for device, plan in plans.items():
                 device.local.update(plan.local)
         finally:
             for device in plans:
-                if device.refresh(slave.registers):
+                if device.refresh(self._slave.registers):
                     changed[device] = None
             self._events.publish(changed, jobs[0].by)
-            self._scanner.read_soon(slave.blocks_of(writes))
+            self._pulses.settle(plans)
+            self._scanner.read_soon(self._slave.blocks_of(writes))
         if ending is not None:
             self._pulses.ended(first, ending)
+            if self._note is not None:
+                self._note(first, jobs[0].parameters, PULSES, None, begun)
+        elif not pulses and any(map(self._record.unsaved, plans)):
+            # else the pulse that this has ended could end once more, after a crash
+            await self._record.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
 
-    def _in_doubt(self, plans: Mapping[BoardDevice, Plan]) -> None:
+    async def _write(
+        self,
+        writes: Sequence[Write],
+        deadline: float,
+        plans: Mapping[BoardDevice, Plan],
+        entries: Mapping[BoardDevice, Entry],
+        changed: dict[Device, None],
+    ) -> None:
+        """Write it all, one after the other.
+
+        :param entries: the pulses of ``plans``, as they are recorded.
+        :param changed: takes what shows something else then.
+        """
+        slave = self._slave
+        for write in writes:
+            try:
+                await slave.bus.write(slave.unit, write, deadline)
+            except EvokError as error:
+                slave.failed(error)
+                error.sent = error.sent or write is not writes[0]  # some of it was done
+                if error.sent and write is writes[0]:
+                    self._in_doubt(plans, entries)
+                raise
+            # what has begun is finished: a deadline in the middle would leave it half done
+            deadline = self._clock.seconds() + slave.bus.timeout
+            changed.update(dict.fromkeys(slave.acknowledge(write)))
+            if write is writes[0]:
+                for device, plan in plans.items():
+                    # already now: should a later step fail, what was switched on must still go off
+                    self._pulses.renew(device, plan.pulse, entries.get(device))
+
+    def _in_doubt(self, plans: Mapping[BoardDevice, Plan], entries: Mapping[BoardDevice, Entry]) -> None:
         """The first write may have happened: where a pulse would only put back what was, it does so in any case."""
         for device, plan in plans.items():
             if plan.pulse is not None and getattr(device.state, "value", None) == plan.pulse.value:
-                self._pulses.renew(device, plan.pulse)
+                self._pulses.renew(device, plan.pulse, entries.get(device))
 
     def _set_back(self, device: BoardDevice, pulse: Running) -> Deferred[None]:
         """End a pulse: as a set that nobody replaces, behind what was asked for meanwhile."""
-        done = self._queue.append(Waiting(Assignment(device, {"value": pulse.value}, PULSES, replaceable=False), pulse))
+        back = device.checked({"value": pulse.value})
+        done = self._queue.append(Waiting(Assignment(device, back, PULSES, replaceable=False), pulse))
         self._next()
         return done
 

@@ -1,0 +1,207 @@
+"""Which outputs are to go back by themselves, and when: kept in a file, so that a crash does not leave them on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.conditions import Condition
+from evok_twisted.errors import Unavailable
+from evok_twisted.files import write_file
+from evok_twisted.logs import Logger
+from evok_twisted.model.device import BoardDevice, Pulse
+
+#: Where it is, in the directory of what is kept over a restart.
+FILE = Path("run", "pulses.json")
+#: Seconds after which the end of a pulse is of no matter any more: its board was not there for so long.
+FORGOTTEN = 30 * 86400.0
+
+InThread = Callable[[Callable[[], None]], Deferred[None]]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A pulse that was asked for, and may have begun.
+
+    :ivar during: the value of its output until it ends, and ``value`` from then on.
+    :ivar seconds: how long it is.
+    :ivar ends: the time of the clock, which is that of the machine since it was started: since ``boot``.
+    :ivar wall: when it ends, in seconds of the Unix epoch.
+    """
+
+    kind: str
+    circuit: str
+    during: float
+    value: float
+    seconds: float
+    ends: float
+    boot: str
+    wall: float
+
+
+class PulseRecord:
+    """Keeps the pulses that run.
+
+    A pulse is written down before anything of it is written to its board, beside the one that it may take the place of:
+    whichever of them the output then shows is the one that has to end. What is over is let go after the board
+    has acknowledged it.
+
+    :param file: None keeps nothing, and hinders nothing.
+    :param in_thread: runs what blocks; needed where there is a file.
+    :param wall: the time of day, in seconds of the Unix epoch.
+    :param boot: a name of the time since the machine was started.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        file: Path | None,
+        clock: IReactorTime,
+        in_thread: InThread | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+        boot: str = "",
+    ) -> None:
+        self._file = file
+        self._clock = clock
+        self._in_thread = in_thread
+        self._wall = wall
+        self._boot = boot or _boot()
+        self._entries: dict[tuple[str, str], tuple[Entry, ...]] = {}
+        #: those of which the file says something else
+        self._unsaved: set[tuple[str, str]] = set()
+        self._saving: set[tuple[str, str]] = set()
+        self._lock = DeferredLock()
+        self._failing = Condition(self._log, clock)
+
+    @property
+    def count(self) -> int:
+        """How many outputs are to go back."""
+        return len(self._entries)
+
+    def load(self) -> None:
+        """Read what the run before has left. A file that cannot be used is logged, and put aside."""
+        if self._file is None:
+            return
+        try:
+            found = msgspec.json.decode(self._file.read_bytes(), type=list[Entry])
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            aside = self._file.with_suffix(".bad")
+            self._log.error("{file} cannot be used: {why}; kept as {aside}", file=self._file, why=error, aside=aside)
+            try:
+                os.replace(self._file, aside)
+            except OSError as why:
+                self._log.error("{file} stays where it is: {why}", file=self._file, why=why)
+            return
+        for entry in found:
+            if self._wall() - entry.wall < FORGOTTEN:
+                key = entry.kind, entry.circuit
+                self._entries[key] = (*self._entries.get(key, ()), self._of_now(entry))
+        if self._entries:
+            names = ", ".join(" ".join(key) for key in self._entries)
+            self._log.warn("outputs that were to go back when the service ended: {names}", names=names)
+
+    def of(self, device: BoardDevice) -> tuple[Entry, ...]:
+        """The pulses of ``device`` that may run."""
+        return self._entries.get(_key(device), ())
+
+    def left(self, entry: Entry) -> float:
+        """The seconds until a pulse ends."""
+        return max(entry.ends - self._clock.seconds(), 0.0)
+
+    def _of_now(self, entry: Entry) -> Entry:
+        """An entry on the clock of this run: the same as before, or, after another boot, by the time of day.
+
+        It never ends later than a pulse of its length that begins now, whatever became of the time of day.
+        """
+        now = self._clock.seconds()
+        ends = entry.ends if entry.boot == self._boot else now + entry.wall - self._wall()
+        return msgspec.structs.replace(entry, ends=min(ends, now + entry.seconds), boot=self._boot)
+
+    def begin(self, pulses: Mapping[BoardDevice, Pulse]) -> Deferred[dict[BoardDevice, Entry]]:
+        """Write down pulses that are to begin.
+
+        :raises Unavailable: (in the Deferred) that cannot be done.
+        """
+        begun = {device: self._entry(device, pulse) for device, pulse in pulses.items()}
+        for device, entry in begun.items():
+            self._change(device, (*self.of(device), entry))
+        done = self.flush()
+
+        def undo(failure: object) -> object:
+            for device, entry in begun.items():
+                self._change(device, [one for one in self.of(device) if one is not entry])
+            return failure
+
+        return done.addCallbacks(lambda _: begun, undo)  # type: ignore[arg-type]
+
+    def _entry(self, device: BoardDevice, pulse: Pulse) -> Entry:
+        ends, wall = self._clock.seconds() + pulse.seconds, self._wall() + pulse.seconds
+        return Entry(
+            device.kind, device.circuit, pulse.during, pulse.value, pulse.seconds, ends, self._boot, round(wall, 3)
+        )
+
+    def keep(self, device: BoardDevice, entry: Entry | None) -> None:
+        """Only ``entry`` of the pulses of ``device`` runs; the file is to say so soon."""
+        if self.of(device) != (() if entry is None else (entry,)):
+            self._change(device, () if entry is None else (entry,))
+            self.flush().addErrback(lambda failure: failure.trap(Unavailable))  # logged
+
+    def unsaved(self, device: BoardDevice) -> bool:
+        """Whether the file still says something else of ``device``."""
+        return _key(device) in self._unsaved or _key(device) in self._saving
+
+    def _change(self, device: BoardDevice, entries: Iterable[Entry]) -> None:
+        key, entries = _key(device), tuple(entries)
+        if entries:
+            self._entries[key] = entries
+        else:
+            self._entries.pop(key, None)
+        if self._file is not None:
+            self._unsaved.add(key)
+
+    def flush(self) -> Deferred[None]:
+        """Write what was not written yet.
+
+        :raises Unavailable: (in the Deferred) that cannot be done.
+        """
+        if not self._unsaved and not self._saving:
+            return succeed(None)
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._save()))
+
+    async def _save(self) -> None:
+        file = self._file
+        if file is None or self._in_thread is None or not self._unsaved:
+            return  # another has done it meanwhile
+        self._saving, self._unsaved = self._unsaved, set()
+        text = msgspec.json.encode([entry for entries in self._entries.values() for entry in entries]).decode()
+        try:
+            await self._in_thread(lambda: write_file(file, text, 0o600))
+        except OSError as error:
+            self._unsaved |= self._saving
+            message = "{file} cannot be written: {why}; pulses are refused. apis.pulses: unrecorded lets them run"
+            self._failing.begin_badly(message, file=file, why=error.strerror)
+            raise Unavailable(f"a timeout cannot be kept over a crash: {file}: {error.strerror}") from error
+        finally:
+            self._saving = set()
+        self._failing.end("{file} is written again, after {lasted:.1f} s", file=file)
+
+
+def _key(device: BoardDevice) -> tuple[str, str]:
+    return device.kind, device.circuit
+
+
+def _boot() -> str:
+    """Another name each time that the machine is started; where there is none, no time before counts."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return f"{os.getpid()} {time.time()}"
