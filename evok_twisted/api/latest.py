@@ -31,9 +31,10 @@ class Latest:
     def add(self, changes: ChangeSet) -> None:
         """Let ``changes`` wait, too."""
         if self._last is None:
-            self._first, self._last = changes.number, changes
+            self._first = changes.number if changes.known is None else changes.known + 1
+            self._last = changes
         else:
-            self._last = changes._replace(cause=None)  # together they have more than one
+            self._last = changes._replace(cause=None, known=None)  # together they have more than one
         for device in changes.gone:
             self._numbers.pop(device, None)
             self._gone[device] = changes.number
@@ -43,7 +44,7 @@ class Latest:
     def after(self, number: int) -> list[ChangeSet]:
         """What waits of the changes after ``number``, with the states of now: what is gone, then what has changed.
 
-        Whoever hears of the first of two only must not think that it has heard of the second.
+        Whoever has heard of the first of two only does not know the second.
         """
         if self._last is None:
             return []
@@ -51,11 +52,11 @@ class Latest:
         changes = tuple([Change(device, device.state) for device, then in self._numbers.items() if then > number])
         sets = []
         if gone:
-            sets.append(self._last._replace(changes=(), gone=gone, cause=None))
+            sets.append(self._last._replace(changes=(), gone=gone, cause=None, known=None))
         if changes:
-            sets.append(self._last._replace(changes=changes, gone=()))
+            sets.append(self._last._replace(changes=changes, gone=(), known=None))
         if len(sets) > 1:
-            sets[0] = sets[0]._replace(number=max(self.before, number))
+            sets[0] = sets[0]._replace(known=max(self.before, number))
         return sets
 
     def take(self) -> list[ChangeSet]:

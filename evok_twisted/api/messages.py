@@ -179,7 +179,8 @@ def changed(desk: Desk, changes: ChangeSet) -> bytes:
 def gone(desk: Desk, changes: ChangeSet) -> bytes:
     """What tells a subscriber of devices that are gone."""
     circuits, time = _circuits(desk, changes.gone), time_of_day(changes.wall)
-    return encode(Gone(epoch=desk.epoch, number=changes.number, time=time, devices=circuits))
+    number = changes.number if changes.known is None else changes.known
+    return encode(Gone(epoch=desk.epoch, number=number, time=time, devices=circuits))
 
 
 def alive(desk: Desk, number: int) -> bytes:

@@ -30,6 +30,7 @@ class ChangeSet(NamedTuple):
     :ivar wall: the time of day, in seconds of the Unix epoch.
     :ivar cause: whose command it was; None of what a scan has found.
     :ivar gone: devices that are no more.
+    :ivar known: up to which number somebody knows all who has heard of this; None is up to this.
     """
 
     number: int
@@ -38,6 +39,7 @@ class ChangeSet(NamedTuple):
     changes: tuple[Change, ...]
     cause: Identity | None = None
     gone: tuple[Device, ...] = ()
+    known: int | None = None
 
 
 Subscriber = Callable[[ChangeSet], None]

@@ -19,7 +19,11 @@ def gone(number, *devices):
 
 
 def told(sets):
-    return [(one.number, [change.device for change in one.changes], list(one.gone)) for one in sets]
+    known = [one.number if one.known is None else one.known for one in sets]
+    return [
+        (number, [change.device for change in one.changes], list(one.gone))
+        for number, one in zip(known, sets, strict=True)
+    ]
 
 
 def test_it_is_each_device_once_in_the_order_of_its_first_change():

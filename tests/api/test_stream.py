@@ -374,6 +374,7 @@ def test_after_every_quiet_moment_a_clients_picture_is_the_units_whatever_it_mis
             rig.events.withdraw([away[how[0]]])
         elif step == "bring back" and how[0] in away:
             device = away.pop(how[0])
+            device.alias = ""  # as a new one has it
             rig.registry.add(device)
             rig.events.publish([device])
         elif step == "wait":
