@@ -1,0 +1,125 @@
+"""``kill -9`` while pulses run: the simulated boards are the witness of what becomes of the outputs."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import struct
+import time
+
+import pytest
+import requests
+
+CONFIG = """
+apis: {{alias_file: {directory}}}
+comm_channels:
+  LOCAL:
+    type: MODBUSTCP
+    port: {port}
+    devices:
+      1: {{slave-id: 1, model: 00}}
+      2: {{slave-id: 2, model: 13}}
+"""
+
+#: Outputs: the name for a set, and where the board shows them (unit, register, bit).
+OUTPUTS = [
+    *((f"led/1_0{n}", (1, 20, n - 1)) for n in range(1, 5)),
+    *((f"do/1_0{n}", (1, 1, n - 1)) for n in range(1, 5)),
+    *((f"ro/2_{n:02}", (2, 1, n - 1)) for n in range(1, 6)),
+]
+#: Kills, each with all outputs at some other point of their pulses: a hundred in all.
+KILLS = 8
+#: Seconds that an output may be on for longer than its pulse and the restart are.
+LATE = 2.0
+
+
+class Boards:
+    """Reads the registers of the simulated boards from outside."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+
+    def word(self, unit, register):
+        self._socket.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, 3, register, 1))
+        answer = b""
+        while len(answer) < 11:
+            answer += self._socket.recv(64)
+        return struct.unpack(">H", answer[9:11])[0]
+
+    def on(self):
+        """The outputs that are on."""
+        words = {(unit, register): self.word(unit, register) for _, (unit, register, _) in OUTPUTS}
+        return {name for name, (unit, register, bit) in OUTPUTS if words[unit, register] >> bit & 1}
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def boards(twistd, tmp_path, port):
+    (tmp_path / "config.yaml").write_text(CONFIG.format(directory=tmp_path, port=port))
+    twistd("evok-simulator", "--config", tmp_path, "--port", port).wait_for("listening")
+    boards = Boards(port)
+    yield boards
+    boards.close()
+
+
+@pytest.fixture
+def start(twistd, tmp_path):
+    def start():
+        service = twistd("evok", "--config", tmp_path, "--port", "tcp:0:interface=127.0.0.1")
+        service.wait_for("slave 2 .* answers")
+        return service, service.url.replace("ws://", "http://").removesuffix("/ws")
+
+    return start
+
+
+def test_an_output_is_on_only_while_its_pulse_says_so(boards, start):
+    chance = random.Random(13)
+    service, url = start()
+    began_on = boards.on()
+    assert began_on == set()
+    for _ in range(KILLS):
+        ends = {}
+        session = requests.Session()
+        for name, _ in chance.sample(OUTPUTS, len(OUTPUTS)):
+            seconds = chance.uniform(0.2, 1.5)
+            answer = session.post(f"{url}/rest/{name}?dialect=v3", json={"value": 1, "timeout": seconds}, timeout=5)
+            assert answer.json()["success"], answer.text
+            ends[name] = time.monotonic() + seconds
+        assert boards.on()
+        time.sleep(chance.uniform(0.0, 0.5))
+        killed = time.monotonic()
+        service.stop(signal.SIGKILL)
+        service, url = start()
+        restart = time.monotonic() - killed
+        while on := boards.on():
+            now = time.monotonic()
+            late = {name for name in on if now > ends[name] + restart + LATE}
+            assert not late, f"{late} are on still, {restart:.1f} s after the restart"
+    deadline = time.monotonic() + 5
+    while requests.get(f"{url}/health", timeout=5).json()["pulses"]:
+        assert time.monotonic() < deadline
+    assert service.stop() == 0
+
+
+def test_what_was_set_for_good_before_a_crash_stays_and_what_a_full_disk_cannot_keep_is_refused(
+    boards, start, tmp_path
+):
+    service, url = start()
+    assert requests.post(f"{url}/rest/led/1_01", json={"value": 1, "timeout": 0.2}, timeout=5).json()["success"]
+    assert requests.post(f"{url}/rest/led/1_01", json={"value": 1}, timeout=5).json()["success"]
+    service.stop(signal.SIGKILL)
+    service, url = start()
+    time.sleep(0.5)
+    assert boards.on() == {"led/1_01"}
+    record = tmp_path / "run" / "pulses.json"
+    record.unlink()
+    record.mkdir()  # nothing can be written in its place, whoever tries
+    (record / "x").touch()
+    refused = requests.post(f"{url}/rest/led/1_02", json={"value": 1, "timeout": 5}, timeout=5)
+    assert (refused.status_code, list(refused.json()["errors"])) == (503, ["Unavailable"])
+    assert boards.on() == {"led/1_01"}
+    assert requests.post(f"{url}/rest/led/1_02", json={"value": 1}, timeout=5).json()["success"]
+    assert service.stop() == 0
