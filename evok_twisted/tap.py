@@ -119,6 +119,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     _begin_log(config, options, problems)
     unit.aliases.load()
     unit.pulses.load()
+    sockets = config.fronts.get("websocket")
+    unit.wills.load(sockets.will_grace if isinstance(sockets, websocket.WebSocketSettings) else 0.0)
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
     ports = _ports(config.apis, context, endpoints)

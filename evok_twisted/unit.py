@@ -14,14 +14,16 @@ from twisted.python.failure import Failure
 
 from evok_twisted import busconfig
 from evok_twisted import config as cfg
+from evok_twisted.core import pulserecord, wills
 from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.desk import Core
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
 from evok_twisted.core.journal import Journal
-from evok_twisted.core.pulserecord import FILE, PulseRecord
+from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
+from evok_twisted.core.wills import Wills
 from evok_twisted.errors import Unavailable, UnknownCircuit
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable
@@ -53,9 +55,13 @@ class Unit(Service):
         kept = alias_file(config.apis.alias_file)
         recorded = kept is not None and config.apis.pulses == "recorded"
         in_thread = _in_thread_of(reactor)
-        self.pulses = PulseRecord(kept.parent / FILE if kept is not None and recorded else None, reactor, in_thread)
-        self.health = Health(reactor, lambda: self._problems.errors, pulses=lambda: self.pulses.count)
-        self.core = Core(self.registry, self.commands, self.events, Journal(self.events), self.health, self.pulses)
+        run = kept.parent if kept is not None and recorded else None
+        self.pulses = PulseRecord(run and run / pulserecord.FILE, reactor, in_thread)
+        self.wills = Wills(self.registry, self.commands, reactor, run and run / wills.FILE, in_thread)
+        self.health = Health(reactor, lambda: self._problems.errors, lambda: (self.pulses.count, self.wills.count))
+        self.core = Core(
+            self.registry, self.commands, self.events, Journal(self.events), self.health, self.pulses, self.wills
+        )
         self.segments: dict[str, Segment] = {}
         self._problems = problems
         self._changing = DeferredLock()
@@ -101,6 +107,10 @@ class Unit(Service):
 
         1-Wire buses first, for their resets need outputs of boards to the end.
         """
+        willed = Deferred.fromCoroutine(self.wills.end())
+        willed.addTimeout(LONGEST_END, self.reactor)
+        willed.addErrback(self._log_unfinished)
+        await willed
         ends = Deferred.fromCoroutine(self._end_commands())
         ends.addTimeout(LONGEST_END, self.reactor)
         ends.addErrback(self._log_unfinished)

@@ -21,6 +21,7 @@ from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
+from evok_twisted.core.wills import Wills
 from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Refused, Timeout
@@ -39,8 +40,8 @@ BY = Identity("somebody", "test", EVERYTHING)
 def core_of(rig, events=None):
     """Everything of a rig that fronts need."""
     events = events or rig.events
-    pulses = PulseRecord(None, events.clock)
-    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses)
+    pulses, wills = PulseRecord(None, events.clock), Wills(rig.registry, rig.commands, events.clock)
+    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses, wills)
 
 
 def desk_of(unit, dialect="classic"):

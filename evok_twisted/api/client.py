@@ -78,7 +78,8 @@ class Client:
         self._throttle = Timer(clock, carrier.resume)
         self._stall_end = Timer(clock, self._give_up)
         self._pings = Timer(clock, self._ping)
-        self._pings.start(PING_INTERVAL)
+        self._interval: float = PING_INTERVAL
+        self._pings.start(self._interval)
 
     def listen(self, wanted: Filter, every: float | None = None) -> None:
         """Hear from now on what ``wanted`` accepts.
@@ -154,6 +155,11 @@ class Client:
         """Note that the client answered a ping, or sent anything else."""
         self._unanswered = 0
 
+    def watch_closely(self, within: float | None) -> None:
+        """Notice within so many seconds that it is gone; None is as ever."""
+        self._interval = PING_INTERVAL if within is None else within / (UNANSWERED_PINGS + 1)
+        self._pings.start_within(self._interval)
+
     def _ping(self) -> None:
         if self._unanswered >= UNANSWERED_PINGS:
             self._log.info("{name} is silent; dropped", name=self._carrier.name)
@@ -161,4 +167,4 @@ class Client:
             return
         self._unanswered += 1
         self._carrier.ping()
-        self._pings.start(PING_INTERVAL)
+        self._pings.start(self._interval)

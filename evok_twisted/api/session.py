@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from evok_twisted.api.messages import Id, encode, refused, subscribed, succeeded
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
+from evok_twisted.core.wills import MOST_SETS, Will
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownCommand
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.model.device import Device
@@ -26,6 +28,10 @@ _LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\\x00-\x1f\x80-\xff]{0,100}
 DEFAULT_NAMES = ("default",)
 #: In which time it gets one message at most.
 _PACE = {"every": Real(0.02, 3600, "seconds")}
+
+#: Seconds within which it is noticed that a client with a will is gone, if it does not ask for less.
+LONGEST_SILENCE = 75
+_WITHIN = {"within": Real(1, LONGEST_SILENCE, "seconds")}
 
 #: What a ``set`` message has beside parameters.
 _ENVELOPE = ("cmd", "dev", "circuit", "id", "value")
@@ -42,6 +48,7 @@ class Session:
     :param listen: called whenever the client chooses what it hears: with the filter, and, of a subscriber, the pace.
     :param peer: the client's address, for the log.
     :param repeats: logs what its client does not hear of.
+    :param watch_closely: called with the seconds within which it is to be noticed that the client is gone.
     """
 
     _log = Logger()
@@ -55,6 +62,7 @@ class Session:
         listen: Callable[[Filter, float | None], None],
         peer: str,
         repeats: Repeats,
+        watch_closely: Callable[[float | None], None] = lambda _: None,
     ) -> None:
         self._desk = desk
         self._all_filtered = all_filtered
@@ -64,6 +72,9 @@ class Session:
         self._repeats = repeats
         self._filter = DEFAULT
         self._every: float | None = None
+        self._watch_closely = watch_closely
+        self._last_will: Will | None = None
+        self._closed = False
 
     def handle(self, payload: bytes) -> None:
         """Take one message; never raises."""
@@ -141,6 +152,37 @@ class Session:
         if "id" in message:
             self._succeed(message["id"], b"{}")
 
+    def _will(self, message: Mapping[str, Any]) -> None:
+        sets = _willed(message.get("sets"))
+        within = parse(_WITHIN, {"within": message.get("within") or LONGEST_SILENCE})["within"]
+        registered = Deferred.fromCoroutine(self._desk.will(sets))
+        registered.addCallback(self._has_will, within, message)
+        registered.addErrback(self._was_not_set, message)
+
+    def _has_will(self, will: Will, within: float, message: Mapping[str, Any]) -> None:
+        before, self._last_will = self._last_will, will
+        if before is not None:
+            self._desk.unwill(before)
+        self._watch_closely(within)
+        if "id" in message:
+            self._succeed(message["id"], encode({"sets": len(will.sets), "within": within}))
+        if self._closed:
+            self._desk.carry_out(will)
+
+    def _unwill(self, message: Mapping[str, Any]) -> None:
+        before, self._last_will = self._last_will, None
+        if before is not None:
+            self._desk.unwill(before)
+        self._watch_closely(None)
+        if "id" in message:
+            self._succeed(message["id"], b"{}")
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._closed = True
+        if self._last_will is not None:
+            self._desk.carry_out(self._last_will)
+
     def _full(self, message: Mapping[str, Any]) -> None:
         device = self._desk.find(*_target(message))
         if "id" in message:
@@ -176,6 +218,8 @@ class Session:
         "subscribe": _subscribe,
         "unsubscribe": _unsubscribe,
         "set": _set,
+        "will": _will,
+        "unwill": _unwill,
         "full": _full,
         "health": _report_health,
     }
@@ -217,6 +261,15 @@ def _id_of_garbage(payload: bytes) -> Id | None:
         message = {"id": msgspec.json.decode(found[1])} if found else None
     given = message.get("id") if isinstance(message, dict) else None
     return given if is_id(given) else None
+
+
+def _willed(sets: object) -> list[tuple[object, object, dict[str, Any]]]:
+    """The sets of a will, each a kind, a circuit and parameters."""
+    if not isinstance(sets, list) or not 1 <= len(sets) <= MOST_SETS or not all(isinstance(one, dict) for one in sets):
+        raise BadValue(
+            f'sets: expected a list of 1 to {MOST_SETS} sets such as {{"dev":"ro","circuit":"2_01","value":0}}'
+        )
+    return [(*_target(one), _parameters(one)) for one in sets]
 
 
 def _target(message: Mapping[str, Any]) -> tuple[object, object]:

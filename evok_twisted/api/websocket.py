@@ -123,6 +123,8 @@ class Connection(WebSocketServerProtocol):
             self._logging_in.stop()
         if self.client is not None:
             self.client.leave()
+        if self._talk is not None:
+            self._talk.close()
         self._log.debug("{peer} is gone: {code} {reason}", peer=self.peer, code=code, reason=reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -229,11 +231,13 @@ class WebSocketSettings(FrontSettings, frozen=True, kw_only=True):
 
     :ivar all_filtered: whether the command ``all`` answers with what the client's filter accepts only.
     :ivar max_message_size: in bytes; a client that sends more is closed with 1009.
+    :ivar will_grace: seconds for which clients with a will are waited for after a crash of the service.
     :ivar max_message_rate: frames a second that a client may send, messages and all others; more have to wait.
     """
 
     enabled: bool = True
     all_filtered: bool = False
+    will_grace: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds, at most 3600")] = 10.0
     max_clients: Annotated[int, Meta(ge=1, description="a whole number of clients, 1 or more")] = 1024
     max_message_size: Annotated[int, Meta(ge=128, description="a whole number of bytes, 128 or more")] = 65536
     max_message_rate: Annotated[int, Meta(ge=1, description="a whole number of messages a second, 1 or more")] = 200
@@ -292,6 +296,7 @@ class ConnectionFactory(WebSocketServerFactory):
             all_filtered=self._all_filtered,
             send=connection.send,
             listen=client.listen,
+            watch_closely=client.watch_closely,
             peer=connection.peer or "",
             repeats=self.repeats_of(connection.transport.getPeer()),
         )

@@ -144,6 +144,27 @@ class Commands:
         self._events.publish(dict.fromkeys(sets[n][0] for n, one in renamings.items() if one.renamed), by)
         return outcomes
 
+    def check_all(self, sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity) -> None:
+        """Find out what can be known now to be wrong with ``sets``, which are to be done later, if at all.
+
+        :raises EvokError: a client's mistake in any of them. Its ``index`` tells which it was.
+        """
+        for n, (device, parameters) in enumerate(sets):
+            with _distinct(n):
+                self._check_right(device, parameters, by)
+                with suppress(Offline):
+                    self._check(device, self._checked(device, parameters))
+
+    def reachable(self, device: Device) -> bool:
+        """Whether a set of ``device`` would have somebody to go to now."""
+        writer = self._writers.get(device.group)
+        try:
+            if writer is not None:
+                writer.check(device, {})
+        except Offline:
+            return False
+        return True
+
     def _rename(self, sets: Mapping[int, tuple[Device, Mapping[str, Any]]]) -> dict[int, _Renaming]:
         """Give aliases, all of them or none."""
         renamings: dict[int, _Renaming] = {}

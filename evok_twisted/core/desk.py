@@ -19,6 +19,7 @@ from evok_twisted.core.journal import Journal
 from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
+from evok_twisted.core.wills import Will, Wills
 from evok_twisted.errors import EvokError, Unauthorized
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
@@ -33,6 +34,7 @@ class Core(NamedTuple):
     journal: Journal
     health: Health
     pulses: PulseRecord
+    wills: Wills
 
     def desks(self, default: Dialect) -> Desks:
         """How fronts come by desks.
@@ -148,6 +150,23 @@ class Desk:
             async for device, parameters in sliced(sets, self.clock)
         ]
         return await self._core.commands.set_all(wanted, self.identity)
+
+    async def will(self, sets: Sequence[tuple[object, object, Mapping[str, Any]]]) -> Will:
+        """Let sets be done when the client is gone, each of a kind and a circuit.
+
+        :raises EvokError: as ``Wills.register``.
+        """
+        found = [(self.find(name, circuit), parameters) for name, circuit, parameters in sets]
+        wanted = [(device, settable(device, parameters, self.dialect)) for device, parameters in found]
+        return await self._core.wills.register(wanted, self.identity)
+
+    def unwill(self, will: Will) -> None:
+        """Let nothing be done for that."""
+        self._core.wills.withdraw(will)
+
+    def carry_out(self, will: Will) -> None:
+        """The client is gone."""
+        self._core.wills.carry_out(will)
 
     # What changes
 

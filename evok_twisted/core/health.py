@@ -47,13 +47,14 @@ class BusHealth(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
-    meanwhile, both in words; ``pulses`` outputs are to go back by themselves."""
+    meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there."""
 
     healthy: bool
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     status: str
     pulses: int
+    wills: int
     version: str
     uptime: float
     buses: tuple[BusHealth, ...]
@@ -70,21 +71,20 @@ class Health:
     """Knows every bus and slave that the configuration asks for; all of them work, or the service is not healthy.
 
     :param lacking: returns what the configuration asks for and cannot be; each as a string is a sentence.
-    :param pulses: returns how many outputs are to go back by themselves.
+    :param failsafes: returns how many outputs are to go back by themselves, and how many wills there are.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         lacking: Callable[[], Sequence[object]] = tuple,
-        *,
-        pulses: Callable[[], int] = lambda: 0,
+        failsafes: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._clock = clock
         self._begun = clock.seconds()
         self._parts: dict[Watched, _Part] = {}
         self._lacking = lacking
-        self._pulses = pulses
+        self._failsafes = failsafes
         self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
 
@@ -126,7 +126,7 @@ class Health:
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        return Report(not reasons, reasons, warnings, self.status, self._pulses(), self._version, uptime, buses)
+        return Report(not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses)
 
     def _reasons(self) -> Iterator[str]:
         yield from map(str, self._lacking())

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from evok_twisted.conditions import Condition
-from evok_twisted.errors import Unavailable
-from evok_twisted.files import write_file
+from evok_twisted.core.kept import InThread, Kept
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import BoardDevice, Pulse
 
@@ -21,8 +19,6 @@ from evok_twisted.model.device import BoardDevice, Pulse
 FILE = Path("run", "pulses.json")
 #: Seconds after which the end of a pulse is of no matter any more: its board was not there for so long.
 FORGOTTEN = 30 * 86400.0
-
-InThread = Callable[[Callable[[], None]], Deferred[None]]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -68,17 +64,16 @@ class PulseRecord:
         wall: Callable[[], float] = time.time,
         boot: str = "",
     ) -> None:
-        self._file = file
         self._clock = clock
-        self._in_thread = in_thread
         self._wall = wall
         self._boot = boot or _boot()
         self._entries: dict[tuple[str, str], tuple[Entry, ...]] = {}
-        #: those of which the file says something else
-        self._unsaved: set[tuple[str, str]] = set()
-        self._saving: set[tuple[str, str]] = set()
-        self._lock = DeferredLock()
-        self._failing = Condition(self._log, clock)
+        #: when those of each output changed last, as a version of the file
+        self._versions: dict[tuple[str, str], int] = {}
+        self._kept = Kept(file, clock, in_thread, self._all)
+
+    def _all(self) -> list[Entry]:
+        return [entry for entries in self._entries.values() for entry in entries]
 
     @property
     def count(self) -> int:
@@ -86,22 +81,8 @@ class PulseRecord:
         return len(self._entries)
 
     def load(self) -> None:
-        """Read what the run before has left. A file that cannot be used is logged, and put aside."""
-        if self._file is None:
-            return
-        try:
-            found = msgspec.json.decode(self._file.read_bytes(), type=list[Entry])
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            aside = self._file.with_suffix(".bad")
-            self._log.error("{file} cannot be used: {why}; kept as {aside}", file=self._file, why=error, aside=aside)
-            try:
-                os.replace(self._file, aside)
-            except OSError as why:
-                self._log.error("{file} stays where it is: {why}", file=self._file, why=why)
-            return
-        for entry in found:
+        """Read what the run before has left."""
+        for entry in self._kept.load(list[Entry]) or ():
             if self._wall() - entry.wall < FORGOTTEN:
                 key = entry.kind, entry.circuit
                 self._entries[key] = (*self._entries.get(key, ()), self._of_now(entry))
@@ -153,11 +134,11 @@ class PulseRecord:
         """Only ``entry`` of the pulses of ``device`` runs; the file is to say so soon."""
         if self.of(device) != (() if entry is None else (entry,)):
             self._change(device, () if entry is None else (entry,))
-            self.flush().addErrback(lambda failure: failure.trap(Unavailable))  # logged
+            self._kept.flush_soon()
 
     def unsaved(self, device: BoardDevice) -> bool:
         """Whether the file still says something else of ``device``."""
-        return _key(device) in self._unsaved or _key(device) in self._saving
+        return self._versions.get(_key(device), 0) > self._kept.saved
 
     def _change(self, device: BoardDevice, entries: Iterable[Entry]) -> None:
         key, entries = _key(device), tuple(entries)
@@ -165,34 +146,15 @@ class PulseRecord:
             self._entries[key] = entries
         else:
             self._entries.pop(key, None)
-        if self._file is not None:
-            self._unsaved.add(key)
+        self._kept.change()
+        self._versions[key] = self._kept.version
 
     def flush(self) -> Deferred[None]:
         """Write what was not written yet.
 
         :raises Unavailable: (in the Deferred) that cannot be done.
         """
-        if not self._unsaved and not self._saving:
-            return succeed(None)
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._save()))
-
-    async def _save(self) -> None:
-        file = self._file
-        if file is None or self._in_thread is None or not self._unsaved:
-            return  # another has done it meanwhile
-        self._saving, self._unsaved = self._unsaved, set()
-        text = msgspec.json.encode([entry for entries in self._entries.values() for entry in entries]).decode()
-        try:
-            await self._in_thread(lambda: write_file(file, text, 0o600))
-        except OSError as error:
-            self._unsaved |= self._saving
-            message = "{file} cannot be written: {why}; pulses are refused. apis.pulses: unrecorded lets them run"
-            self._failing.begin_badly(message, file=file, why=error.strerror)
-            raise Unavailable(f"a timeout cannot be kept over a crash: {file}: {error.strerror}") from error
-        finally:
-            self._saving = set()
-        self._failing.end("{file} is written again, after {lasted:.1f} s", file=file)
+        return self._kept.flush()
 
 
 def _key(device: BoardDevice) -> tuple[str, str]:

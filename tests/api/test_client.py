@@ -136,3 +136,23 @@ def test_nothing_is_left_of_one_that_has_gone(rig, carrier):
     client.leave()
     client.leave()
     assert (len(hub), len(rig.clock.getDelayedCalls())) == (0, before)
+
+
+@pytest.mark.parametrize(("within", "limit"), [(5, 5.0), (75, 75.0), (1, 1.0)])
+def test_one_that_is_watched_closely_is_dropped_in_time_and_not_while_it_answers(client, carrier, rig, within, limit):
+    client.watch_closely(within)
+    for _ in range(20):
+        rig.clock.advance(limit / 3)
+        client.heard()
+    assert "drop" not in carrier.done
+    for _ in range(3):
+        rig.clock.advance(limit / 3)
+    assert carrier.done[-1] == "drop"
+
+
+def test_one_that_is_not_to_be_watched_closely_any_more_has_its_time_again(client, carrier, rig):
+    client.watch_closely(3)
+    client.watch_closely(None)
+    for _ in range(8):
+        rig.clock.advance(PING_INTERVAL / 4)
+    assert "drop" not in carrier.done

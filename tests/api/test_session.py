@@ -271,3 +271,55 @@ def test_a_set_with_an_id_that_is_refused_is_told_to_its_client_only(talk, log):
 def test_an_id_that_cannot_be_one_gets_no_answer_and_costs_nothing(talk, given):
     assert talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": given}) == []
     assert talk.say({"cmd": "full", "dev": "led", "circuit": "1_01", "id": 10**18})[0]["id"] == 10**18
+
+
+# Wills
+
+
+WILL = {"cmd": "will", "sets": [{"dev": "led", "circuit": "1_01", "value": 1}]}
+
+
+def led(talk):
+    return talk.rig.device("led", "1_01").state.value
+
+
+def test_a_will_is_carried_out_when_the_connection_ends_and_not_after_unwill():
+    talk = Talk()
+    (reply,) = talk.say({**WILL, "id": 1, "within": 5})
+    assert reply["result"] == {"sets": 1, "within": 5}
+    assert (led(talk), talk.rig.core.wills.count) == (0, 1)
+    (reply,) = talk.say({"cmd": "unwill", "id": 2})
+    assert (reply["success"], talk.rig.core.wills.count) == (True, 0)
+    talk.say(WILL)
+    talk.session.close()
+    assert (led(talk), talk.rig.core.wills.count) == (1, 0)
+
+
+def test_a_new_will_takes_the_place_of_the_one_before():
+    talk = Talk()
+    talk.say(WILL)
+    talk.say({"cmd": "will", "sets": [{"dev": "led", "circuit": "1_02", "value": 1}]})
+    assert talk.rig.core.wills.count == 1
+    talk.session.close()
+    assert (led(talk), talk.rig.device("led", "1_02").state.value) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sets": []}, "sets: expected a list of 1 to 64 sets"),
+        ({"sets": [5]}, "sets: expected a list"),
+        ({"sets": [{"dev": "led"}]}, "circuit is missing"),
+        ({"sets": WILL["sets"] * 65}, "sets: expected a list of 1 to 64"),
+        ({"sets": [{"dev": "led", "circuit": "9_99", "value": 1}]}, "no circuit or alias '9_99'"),
+        ({"sets": [{"dev": "led", "circuit": "1_01", "value": 7}]}, "value: got 7"),
+        ({"within": 0.5}, "within: got 0.5, expected a number from 1 to 75 seconds"),
+        ({"within": 100}, "within: got 100"),
+    ],
+)
+def test_a_will_that_cannot_be_is_refused_and_the_one_before_stays(change, told):
+    talk = Talk()
+    talk.say(WILL)
+    (reply,) = talk.say({**WILL, "id": 1, **change})
+    assert told in reply["error"]["message"]
+    assert talk.rig.core.wills.count == 1

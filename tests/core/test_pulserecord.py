@@ -129,7 +129,7 @@ def test_a_pulse_that_cannot_be_recorded_is_refused_and_nothing_is_written(house
     assert result(house.set(value=1)).state.value == 1, "what is no pulse needs no record"
     house.disk.full = False
     assert result(house.set(value=0, timeout=5)).state.value == 0
-    assert [text for text in log.texts("error") if "pulses are refused" in text]
+    assert [text for text in log.texts("error") if "what needs it is refused" in text]
     assert any("is written again" in text for text in log.texts("info"))
 
 

@@ -49,6 +49,7 @@ VERDICTS = {
     "asked beforehand": (204, 204, 204, 204, 401, 401, 403, 403, 204),
     "reads": (401, 200, 200, 200, 401, 401, 403, 403, 200),
     "operates": (401, 403, 200, 403, 401, 401, 403, 403, 200),
+    "promises": (401, 403, 200, 403, 401, 401, 403, 403, 200),
 }
 SET = {"value": 1}
 ASSIGNED = {"device_type": "led", "device_circuit": "1_02", "assigned_values": SET}
@@ -80,6 +81,8 @@ COMMANDS = {
     "health": ("reads", {}),
     "subscribe": ("reads", {}),
     "unsubscribe": ("reads", {}),
+    "will": ("promises", {"sets": [{"dev": "led", "circuit": "1_02", "value": 0}]}),
+    "unwill": ("reads", {}),
     "set": ("operates", {"dev": "led", "circuit": "1_02", "value": 1}),
 }
 
