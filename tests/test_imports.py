@@ -138,7 +138,7 @@ def test_only_the_outermost_modules_touch_the_global_reactor(module):
 
 
 #: What fronts know of the core: their desk, and what it hands out.
-SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity", "core.slices"}
+SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity", "core.slices", "core.wills"}
 #: What describes the desk's answers needs to know what they are made of, and what says who a client is, tokens.
 DESCRIBED = {
     "api.schemas": {"core.dialects", "core.health"},

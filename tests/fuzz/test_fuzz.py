@@ -376,6 +376,10 @@ COMMANDS = [
     {"cmd": "full", "dev": "ai", "circuit": "1_01", "id": 3},
     {"cmd": "all", "id": 4},
     {"cmd": "health", "id": 5},
+    {"cmd": "subscribe", "devices": ["led"], "every": 0.5, "since": {"epoch": "x", "number": 5}, "id": 6},
+    {"cmd": "unsubscribe", "id": 7},
+    {"cmd": "will", "within": 5, "sets": [{"dev": "led", "circuit": "1_01", "value": 1}], "id": 8},
+    {"cmd": "unwill", "id": 9},
 ]
 
 
@@ -436,7 +440,7 @@ def test_messages_with_nonsense_in_them_each_get_one_reply(fuzz):
         rig.desk,
         all_filtered=True,
         send=sent.append,
-        listen=lambda _: None,
+        listen=lambda *_: None,
         peer="fuzz",
         repeats=Repeats(Logger(), rig.clock),
     )
