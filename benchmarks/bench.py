@@ -12,9 +12,17 @@ import access
 import compare
 import hostile
 import load
+import stream
 import usual
 
-PARTS = {"usual": usual.run, "compare": compare.run, "access": access.run, "load": load.run, "hostile": hostile.run}
+PARTS = {
+    "usual": usual.run,
+    "compare": compare.run,
+    "access": access.run,
+    "stream": stream.run,
+    "load": load.run,
+    "hostile": hostile.run,
+}
 
 
 def main(wanted: list[str]) -> None:
