@@ -91,7 +91,7 @@ def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:
         # where there is no apis.access, and for programs on the unit, none is needed
         "security": [{}, *({name: []} for name in _SECURITY)],
         "components": {
-            "schemas": _without_defaults(_referred_to(paths, schemas(desk))),
+            "schemas": without_defaults(referred_to(paths, schemas(desk))),
             "securitySchemes": _SECURITY,
         },
     }
@@ -164,7 +164,7 @@ def _content(answer: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"text/plain": {"schema": {"type": "string"}}} if answer is None else {_JSON: {"schema": answer}}
 
 
-def _referred_to(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+def referred_to(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``schemas`` that ``paths`` need, themselves or through others."""
     found: dict[str, Any] = {}
     todo = list(_references(paths))
@@ -176,11 +176,11 @@ def _referred_to(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[s
     return {name: found[name] for name in schemas if name in found}
 
 
-def _without_defaults(node: Any) -> Any:
+def without_defaults(node: Any) -> Any:
     """A schema without what msgspec says of defaults: generated clients would demand what has one."""
     if isinstance(node, Mapping):
-        return {key: _without_defaults(value) for key, value in node.items() if key != "default"}
-    return [_without_defaults(value) for value in node] if isinstance(node, list) else node
+        return {key: without_defaults(value) for key, value in node.items() if key != "default"}
+    return [without_defaults(value) for value in node] if isinstance(node, list) else node
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -51,7 +51,7 @@ def _failure(name: str, meaning: str) -> dict[str, Any]:
 
 def schemas(desk: Desk) -> dict[str, Any]:
     """Every schema, by its name; what can be set is that of the circuits of ``desk``."""
-    types = _components([device.shows for device in DEVICES])
+    types = components([device.shows for device in DEVICES])
     states = _states(types)
     return {
         **{name: of for name, of in types.items() if name not in states},
@@ -79,7 +79,7 @@ def schemas(desk: Desk) -> dict[str, Any]:
 
 
 def _bulk_request() -> dict[str, Any]:
-    made = _components([BulkRequest, Report])
+    made = components([BulkRequest, Report])
     for name in ("IndividualAssignment", "GroupAssignment"):
         made[name]["properties"]["assigned_values"] = schema_of("Parameters")
     return made
@@ -129,14 +129,13 @@ def _merged(dev: str, variants: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _components(types: Iterable[type]) -> dict[str, Any]:
-    _, components = msgspec.json.schema_components(
-        list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
-    )
-    for component in components.values():
+def components(types: Iterable[type]) -> dict[str, Any]:
+    """The schemas of structs, by their names, with those of what is in them."""
+    _, made = msgspec.json.schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
+    for component in made.values():
         if "description" in component:
             component["description"] = component["description"].replace("``", "`")
-    return components
+    return made
 
 
 def _object(description: str, **properties: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -211,6 +211,11 @@ class Session:
             self._fail(message.get("id"), failure.value, message)
         else:
             self._went_wrong(failure, message)
+
+    @classmethod
+    def commands(cls) -> Collection[str]:
+        """The names of all commands."""
+        return cls._handlers.keys()
 
     _handlers: ClassVar[Mapping[str, Callable[[Session, Mapping[str, Any]], None]]] = {
         "all": _all,

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from evok_twisted.api.asyncapi import AsyncApi
 from evok_twisted.api.client import Client
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import SUBPROTOCOL, Gate
@@ -324,6 +325,7 @@ def make(context: Context, settings: WebSocketSettings) -> IService:
     """Serve the WebSocket, under the path ``PATH``."""
     clients = ConnectionFactory(context.desks, context.reactor, settings, context.gate)
     context.tree[PATH] = UpgradeResource(clients)
+    context.tree[b"asyncapi.json"] = AsyncApi(context.desks)
     return _Goodbye(clients)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import websocket
+from asyncapi import Checked
 
 #: Tokens, codes of links, and sessions of browsers.
 SECRET = re.compile(r"evok_[0-9a-f]{8}_[\w-]{43}|\b[0-9a-f]{8}\.[0-9]{9,11}\.[\w-]{43}")
@@ -94,6 +95,35 @@ class Process:
     def url(self):
         """Where its WebSocket is."""
         return self.wait_for(r"listening: (ws://\S+)")[1]
+
+
+@pytest.fixture(scope="session")
+def _described():
+    return Checked()
+
+
+@pytest.fixture(autouse=True)
+def _as_described(monkeypatch, _described):
+    """Every message that a client of a test gets is one that the description of the WebSocket has, and what it sent for
+    it, too.
+    """
+    send, receive = websocket.WebSocket.send, websocket.WebSocket.recv
+
+    def checked_send(line, payload, *more, **options):
+        _described.sent(line, payload)
+        return send(line, payload, *more, **options)
+
+    def checked_receive(line):
+        message = receive(line)
+        if message:
+            _described.got(line, message)
+        return message
+
+    monkeypatch.setattr(websocket.WebSocket, "send", checked_send)
+    monkeypatch.setattr(websocket.WebSocket, "recv", checked_receive)
+    yield
+    wrong, _described.wrong = _described.wrong, []
+    assert not wrong
 
 
 @pytest.fixture

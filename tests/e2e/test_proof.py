@@ -67,6 +67,7 @@ PATHS = {
     ("/bulk", "post"): ("operates", {"individual_assignments": [ASSIGNED]}),
     ("/rpc", "post"): ("operates", CALL),
     ("/openapi.json", "get"): ("reads", None),
+    ("/asyncapi.json", "get"): ("reads", None),
     ("/health", "get"): ("open", None),
     ("/version", "get"): ("open", None),
     ("/access/whoami", "get"): ("open", None),
