@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
 from evok_twisted.api.http import DeskResource, Operation, json, schema_of
-from evok_twisted.api.messages import RpcAnswer, RpcError, encode
+from evok_twisted.api.messages import Id, RpcAnswer, RpcError, encode
 from evok_twisted.api.session import is_id
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
@@ -146,7 +146,7 @@ class Rpc(DeskResource):
         except BadRequest as error:
             return _error(given, error.rpc, str(error))  # told even without an id: it may be that which is wrong
         try:
-            answer = encode(RpcAnswer(result=await _do(name, parameters, desk), id=given))
+            answer = encode(RpcAnswer(result=await _do(name, parameters, desk, given), id=given))
         except EvokError as error:
             answer = _error(given, error.rpc, error.message, {"code": error.code, "sent": error.sent})
         except Exception:
@@ -155,7 +155,7 @@ class Rpc(DeskResource):
         return answer if "id" in call else None  # type: ignore[operator]  # checked: a dict
 
 
-async def _do(name: str, parameters: list[Any] | dict[str, Any], desk: Desk) -> Any:
+async def _do(name: str, parameters: list[Any] | dict[str, Any], desk: Desk, given: Id | None) -> Any:
     if name == LIST_METHODS:
         _bound(name, (), parameters)
         return sorted(NAMES)
@@ -168,7 +168,7 @@ async def _do(name: str, parameters: list[Any] | dict[str, Any], desk: Desk) -> 
     circuit = values.pop("circuit")
     changes = {**method.constants, **{method.sets[key]: value for key, value in values.items()}}
     if changes:
-        device = await desk.set(method.name, circuit, changes)
+        device = await desk.set(method.name, circuit, changes, given)
     else:
         device = desk.find(method.name, circuit)
     state = desk.state(device)

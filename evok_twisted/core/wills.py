@@ -113,8 +113,10 @@ class Wills:
     async def register(self, sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity) -> Will:
         """Carry out ``sets`` when ``by`` is gone.
 
-        :raises EvokError: a mistake in any of them, as for ``Commands.set_all``; or it cannot be kept over a crash.
+        :raises EvokError: a mistake in any of them, as for ``Commands.set_all``; or it is too late, or cannot be kept.
         """
+        if self._ending:
+            raise Offline("the service is stopping")
         self._commands.check_all(sets, by)
         will = will_of(by, sets)
         self._wills[will] = None

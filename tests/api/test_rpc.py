@@ -240,3 +240,11 @@ def test_parameters_may_be_null_as_some_libraries_have_it(client):
 def test_an_id_that_no_number_can_hold_is_a_bad_request(client):
     answer = client.post("/rpc", b'{"jsonrpc":"2.0","method":"led_get","params":["1_01"],"id":1%s}' % (b"0" * 309))
     assert (answer.status, answer.json["error"]["code"], answer.json["id"]) == (200, -32600, None)
+
+
+def test_a_change_that_a_call_has_made_says_which_call_it_was():
+    client = Client()
+    causes = []
+    client.rig.events.subscribe(lambda changes: causes.append(changes.cause))
+    client.post("/rpc", {"jsonrpc": "2.0", "id": "a7", "method": "led_set", "params": ["1_01", 1]})
+    assert [(cause.via, cause.command) for cause in causes if cause] == [("rpc", "a7")]

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.identity import EVERYTHING, VIEWER, Identity, Scopes
 from evok_twisted.core.wills import PATIENCE, Wills
-from evok_twisted.errors import BadValue, Forbidden, Timeout, Unavailable
+from evok_twisted.errors import BadValue, Forbidden, Offline, Timeout, Unavailable
 
 NODERED = Identity("nodered", "websocket", Scopes("operator"), "192.168.1.20", token="ab12cd34")
 PANEL = Identity("anonymous", "websocket", EVERYTHING, "192.168.1.21")
@@ -167,6 +167,8 @@ def test_at_the_stop_all_are_carried_out_at_once_and_what_cannot_be_is_given_up(
     done = []
     Deferred.fromCoroutine(house.wills.end()).addCallback(done.append)
     assert (house.value(), len(done), house.file.read_text()) == (1, 1, "[]")
+    with pytest.raises(Offline, match="stopping"):
+        house.register()
     house.start()
     will = house.register(circuit="1_02")
     house.rig.bus.turn(False)
