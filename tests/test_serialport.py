@@ -212,7 +212,7 @@ async def test_a_line_that_takes_no_more_is_lost_and_nothing_waits_to_be_sent_la
     taken = 0
     while some := pair.read(0.1):
         taken += len(some)
-    assert 0 < taken < 2000 * 100
+    assert taken < 2000 * 100  # and may be nothing: what the system had taken goes with the line
 
 
 @pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not installed")
