@@ -131,6 +131,11 @@ class Pulses:
             entries = self._record.of(device) if device.pulsed else ()
             if entries:
                 left = min(self._record.left(entry) for entry in entries)
+                if not left:
+                    message = (
+                        "{device!r}: its pulse ended while the service did not run; it goes back when its board answers"
+                    )
+                    self._log.warn(message, device=device)
                 self._start(device, entries[-1].value, left, None, entries)
 
     def catch_up(self) -> None:
@@ -160,8 +165,6 @@ class Pulses:
             running.timer.start(left)
             return False
         running.before = ()
-        message = "{device!r}: goes back to {value:g}, for its pulse ended while the service did not run"
-        self._log.warn(message, device=device, value=running.value)
         return True
 
     # How they end
@@ -210,7 +213,8 @@ class Pulses:
         for running in self._running.values():
             running.timer.stop()
         if self._slave.online:
-            ends = [self._set_back(device, running) for device, running in self._running.items()]
+            known = [(device, one) for device, one in self._running.items() if not one.before or one.entry is not None]
+            ends = [self._set_back(device, running) for device, running in known]
             await DeferredList(ends, consumeErrors=True)
         for device, running in self._running.items():
             later = "" if running.entry is None and not running.before else "; it will be at the next start"

@@ -147,7 +147,7 @@ def test_after_a_crash_the_end_that_is_due_is_done_as_soon_as_the_board_answers(
     assert any("its pulse ended while the service did not run" in text for text in log.texts("warn"))
 
 
-def test_after_a_crash_a_pulse_goes_on_to_its_end(house):
+def test_after_a_crash_a_pulse_goes_on_to_its_end(house, log):
     house.set(value=1, timeout=5)
     house.wait(1)
     house.crash()
@@ -157,6 +157,7 @@ def test_after_a_crash_a_pulse_goes_on_to_its_end(house):
     assert house.value() == 1
     house.wait(1)
     assert house.value() == 0
+    assert not any("did not run" in text for text in log.texts("warn"))
 
 
 def test_the_end_comes_before_whatever_a_client_wants(house):
@@ -283,6 +284,14 @@ def test_what_could_not_be_put_back_at_the_stop_is_at_the_next_start(house, log)
     house.start()
     house.wait(0.5)
     assert house.value() == 0
+
+
+def test_a_stop_before_the_board_was_there_leaves_the_record_for_the_next_start(house):
+    house.set(value=1, timeout=60)
+    house.crash()
+    house.start(answering=False)
+    Deferred.fromCoroutine(house.rig.writer.stop())
+    assert house.recorded() == [("1_01", 1, 0)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]x", '[{"kind":"led"}]', "5", "[5]"])
