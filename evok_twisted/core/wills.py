@@ -155,7 +155,11 @@ class Wills:
             self._begin(will, PATIENCE)
 
     def _begin(self, will: Will, patience: float) -> None:
-        self._log.warn("{by} is gone: {n} sets of its will are due", by=str(will.identity), n=len(will.sets))
+        outputs = ", ".join(f"{one.kind} {one.circuit}" for one in will.sets)
+        where = f" ({will.address})" if will.address else ""
+        self._log.warn(
+            "{by}{where} is gone: its will for {outputs} is due", by=str(will.identity), where=where, outputs=outputs
+        )
         sets = [Deferred.fromCoroutine(self._do(one, will.identity, patience)) for one in will.sets]
         done: Deferred[None] = Deferred()
         self._due[will] = done
