@@ -109,10 +109,7 @@ class Certificate:
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """A connection, for Twisted."""
-        now = self._clock.seconds()
-        if now - self._looked >= LOOK:
-            self._looked = now
-            self._look()
+        self._look()
         return SSL.Connection(self._pair.context, None)
 
     def _stamps(self) -> list[object]:
@@ -126,6 +123,10 @@ class Certificate:
         return found
 
     def _look(self) -> None:
+        now = self._clock.seconds()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
         seen = self._stamps()
         if seen != self._seen:
             self._seen = seen

@@ -15,16 +15,17 @@ from twisted.python.failure import Failure
 from evok_twisted import busconfig
 from evok_twisted import config as cfg
 from evok_twisted.core import pulserecord, wills
-from evok_twisted.core.aliasstore import AliasStore, InThread, alias_file
+from evok_twisted.core.aliasstore import AliasStore, alias_file
 from evok_twisted.core.commands import Commands
 from evok_twisted.core.desk import Core
 from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
 from evok_twisted.core.journal import Journal
+from evok_twisted.core.kept import InThread
 from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.wills import Wills
-from evok_twisted.errors import Unavailable, UnknownCircuit
+from evok_twisted.errors import UnknownCircuit
 from evok_twisted.logs import Logger
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.mountedboard import Surroundings
@@ -53,9 +54,8 @@ class Unit(Service):
         self.events = Events(reactor)
         self.commands = Commands(self.registry, self.events, {})
         kept = alias_file(config.apis.alias_file)
-        recorded = kept is not None and config.apis.pulses == "recorded"
         in_thread = _in_thread_of(reactor)
-        run = kept.parent if kept is not None and recorded else None
+        run = kept.parent if kept is not None and config.apis.pulses == "recorded" else None
         self.pulses = PulseRecord(run and run / pulserecord.FILE, reactor, in_thread)
         self.wills = Wills(self.registry, self.commands, reactor, run and run / wills.FILE, in_thread)
         self.health = Health(reactor, lambda: self._problems.errors, lambda: (self.pulses.count, self.wills.count))
@@ -103,20 +103,17 @@ class Unit(Service):
         gc.freeze()  # what is there now stays: looking through it for garbage would take 20 ms each time
 
     async def drain(self) -> None:
-        """Let what is under way come to its end, in ``LONGEST_END`` at most, and save what is not saved yet.
+        """Carry out wills, let commands come to their end, in ``LONGEST_END`` each, and save what is not saved yet.
 
         1-Wire buses first, for their resets need outputs of boards to the end.
         """
-        willed = Deferred.fromCoroutine(self.wills.end())
-        willed.addTimeout(LONGEST_END, self.reactor)
-        willed.addErrback(self._log_unfinished)
-        await willed
-        ends = Deferred.fromCoroutine(self._end_commands())
-        ends.addTimeout(LONGEST_END, self.reactor)
-        ends.addErrback(self._log_unfinished)
-        await ends
+        for end in (self.wills.end, self._end_commands):
+            ends = Deferred.fromCoroutine(end())
+            ends.addTimeout(LONGEST_END, self.reactor)
+            ends.addErrback(self._log_unfinished)
+            await ends
         await self.aliases.stop()
-        await self.pulses.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
+        await self.pulses.try_flush()
 
     async def _end_commands(self) -> None:
         sensors = [one for one in self.segments.values() if isinstance(one, OneWireSegment)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from evok_twisted.conditions import Condition, Timer
 from evok_twisted.core.aliasfile import NUMBERS, entries, target, written
 from evok_twisted.core.commands import Assignment
 from evok_twisted.core.events import Events
+from evok_twisted.core.kept import InThread
 from evok_twisted.core.registry import Registry
 from evok_twisted.errors import ConfigError, EvokError, NotSaved
 from evok_twisted.files import write_file
@@ -30,8 +31,6 @@ EVOKS_FILE = "alias.yaml"
 #: Seconds from a change until it is saved, and between two tries where that fails.
 SAVE_DELAY = 2.0
 RETRY_DELAY = 30.0
-
-InThread = Callable[[Callable[[], None]], Deferred[None]]
 
 
 def alias_file(setting: str) -> Path | None:

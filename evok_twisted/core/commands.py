@@ -115,13 +115,8 @@ class Commands:
         outcomes: list[EvokError | None] = [None] * len(sets)
         wanted: list[Mapping[str, Any]] = []
         async for n, (device, parameters) in sliced(enumerate(sets), self.clock):
-            with _distinct(n):
-                self._check_right(device, parameters, by)
-                wanted.append(self._checked(device, parameters))
-                try:
-                    self._check(device, wanted[n])
-                except Offline as error:
-                    outcomes[n] = error
+            checked, outcomes[n] = self._examined(n, device, parameters, by)
+            wanted.append(checked)
         renamings = self._rename({n: one for n, one in enumerate(sets) if outcomes[n] is None})
         submitted = self._submit(
             {
@@ -150,10 +145,20 @@ class Commands:
         :raises EvokError: a client's mistake in any of them. Its ``index`` tells which it was.
         """
         for n, (device, parameters) in enumerate(sets):
-            with _distinct(n):
-                self._check_right(device, parameters, by)
-                with suppress(Offline):
-                    self._check(device, self._checked(device, parameters))
+            self._examined(n, device, parameters, by)
+
+    def _examined(
+        self, n: int, device: Device, parameters: Mapping[str, Any], by: Identity
+    ) -> tuple[dict[str, Any], Offline | None]:
+        """What is left of the ``n``-th of several sets for a writer, and what is wrong with it at this time only."""
+        with _distinct(n):
+            self._check_right(device, parameters, by)
+            wanted = self._checked(device, parameters)
+            try:
+                self._check(device, wanted)
+            except Offline as error:
+                return wanted, error
+            return wanted, None
 
     def reachable(self, device: Device) -> bool:
         """Whether a set of ``device`` would have somebody to go to now."""

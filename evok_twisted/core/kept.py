@@ -74,9 +74,9 @@ class Kept:
             return succeed(None)
         return self._lock.run(lambda: Deferred.fromCoroutine(self._save()))
 
-    def flush_soon(self) -> None:
-        """Write it, and let nobody wait for that; where it cannot be written, the log says so."""
-        self.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
+    def try_flush(self) -> Deferred[None]:
+        """Write it, and go on where that cannot be done, which the log says."""
+        return self.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
 
     async def _save(self) -> None:
         file, version = self.file, self.version

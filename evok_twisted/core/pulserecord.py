@@ -115,7 +115,7 @@ class PulseRecord:
         begun = {device: self._entry(device, pulse) for device, pulse in pulses.items()}
         for device, entry in begun.items():
             self._change(device, (*self.of(device), entry))
-        done = self.flush()
+        done = self._kept.flush()
 
         def undo(failure: object) -> object:
             for device, entry in begun.items():
@@ -134,7 +134,7 @@ class PulseRecord:
         """Only ``entry`` of the pulses of ``device`` runs; the file is to say so soon."""
         if self.of(device) != (() if entry is None else (entry,)):
             self._change(device, () if entry is None else (entry,))
-            self._kept.flush_soon()
+            self.try_flush()
 
     def unsaved(self, device: BoardDevice) -> bool:
         """Whether the file still says something else of ``device``."""
@@ -149,12 +149,9 @@ class PulseRecord:
         self._kept.change()
         self._versions[key] = self._kept.version
 
-    def flush(self) -> Deferred[None]:
-        """Write what was not written yet.
-
-        :raises Unavailable: (in the Deferred) that cannot be done.
-        """
-        return self._kept.flush()
+    def try_flush(self) -> Deferred[None]:
+        """Write what was not written yet; where that cannot be done, the log says so."""
+        return self._kept.try_flush()
 
 
 def _key(device: BoardDevice) -> tuple[str, str]:

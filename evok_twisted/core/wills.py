@@ -141,7 +141,7 @@ class Wills:
         if will in self._wills:
             del self._wills[will]
             self._kept.change()
-            self._kept.flush_soon()
+            self._kept.try_flush()
 
     def carry_out(self, will: Will) -> None:
         """Its client is gone."""
@@ -171,7 +171,7 @@ class Wills:
                 self._log.failure("will of {by}", failure, by=str(will.identity))
         del self._due[will]
         self._kept.change()
-        self._kept.flush_soon()
+        self._kept.try_flush()
 
     async def _do(self, one: WilledSet, by: Identity, patience: float) -> None:
         """Do one set, as soon as its board answers; after ``patience`` seconds no more."""
@@ -203,3 +203,4 @@ class Wills:
         for will in wills:
             self._begin(will, 0.0)
         await DeferredList(list(self._due.values()))
+        await self._kept.try_flush()

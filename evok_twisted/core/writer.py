@@ -16,7 +16,7 @@ from evok_twisted.core.pulserecord import Entry, PulseRecord
 from evok_twisted.core.pulses import Pulses, Running
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.waiting import Queue, Waiting
-from evok_twisted.errors import EvokError, Offline, Refused, Unavailable
+from evok_twisted.errors import EvokError, Offline, Refused
 from evok_twisted.model.device import BoardDevice, Device, Plan
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils
 
@@ -193,7 +193,7 @@ class SlaveWriter:
                 self._note(first, jobs[0].parameters, PULSES, None, begun)
         elif not pulses and any(map(self._record.unsaved, plans)):
             # else the pulse that this has ended could end once more, after a crash
-            await self._record.flush().addErrback(lambda failure: failure.trap(Unavailable) and None)
+            await self._record.try_flush()
 
     async def _write(
         self,

@@ -37,7 +37,7 @@ _BAO_DEFAULT = {
 _ANY = Real(-1e9, 1e9)
 
 #: What analog outputs take beside their mode.
-_OUTPUT: Mapping[str, Parameter] = {"value": _ANY, "timeout": TIMEOUT, "then": Real(-1e9, 1e9).marked(qualifies=True)}
+_OUTPUT: Mapping[str, Parameter] = {"value": _ANY, "timeout": TIMEOUT, "then": _ANY.marked(qualifies=True)}
 
 Range = tuple[int | float, ...]
 
