@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from evok_twisted import certificates
 from evok_twisted import config as cfg
-from evok_twisted.core.identity import Scopes
+from evok_twisted.core.identity import ROLES, Scopes
 from evok_twisted.core.tokens import Token, changing, digest_of, fresh, load, networks_of, scopes_of, shown_time
 from evok_twisted.errors import ConfigError
 from evok_twisted.hosts import as_address
@@ -59,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers = list(_of_tokens(commands))
     link = commands.add_parser("link", help="make an address that logs a browser in; it is of use once, for 10 minutes")
     link.add_argument("--name", default="link", help="who will have used it, for the log; by default: %(default)s")
-    link.add_argument(
-        "--role", choices=("viewer", "operator", "admin"), default="admin", help="by default: %(default)s"
-    )
+    link.add_argument("--role", choices=ROLES[1:], default="admin", help="by default: %(default)s")
     link.add_argument("--url", type=_url, help="how browsers reach the service; by default as the configuration says")
     link.set_defaults(run=_link)
 
@@ -90,7 +88,7 @@ def _of_tokens(commands: Any) -> Iterator[argparse.ArgumentParser]:
 
     create = actions.add_parser("create", help="make a token; it is printed once, and kept nowhere")
     create.add_argument("name", metavar="NAME", help="whose it is, for the log: nodered, panel, anna")
-    create.add_argument("--role", choices=("viewer", "operator", "admin"), required=True, help="what it may do")
+    create.add_argument("--role", choices=ROLES[1:], required=True, help="what it may do")
     create.add_argument(
         "--write",
         action="append",
@@ -188,20 +186,26 @@ def _service_user() -> tuple[int, int] | None:
 
 
 @contextmanager
-def _changing(file: Path) -> Iterator[dict[str, Token]]:
-    """The tokens, to be changed; those that are long expired are let go."""
+def _telling(file: Path) -> Iterator[Problems]:
+    """Takes what is wrong with a file, and prints it; what makes it of no use is told with its name."""
     problems = Problems()
     try:
-        with changing(file, problems, owned=False) as tokens:
-            for token in list(tokens.values()):
-                if token.expired(time.time() - SHOWN_EXPIRED):
-                    del tokens[token.id]
-            yield tokens
+        yield problems
     except ConfigError as error:
         raise ConfigError(f"{file} {error}") from None
     finally:
         for problem in problems.found:
             print(problem, file=sys.stderr)
+
+
+@contextmanager
+def _changing(file: Path) -> Iterator[dict[str, Token]]:
+    """The tokens, to be changed; those that are long expired are let go."""
+    with _telling(file) as problems, changing(file, problems, owned=False) as tokens:
+        for token in list(tokens.values()):
+            if token.expired(time.time() - SHOWN_EXPIRED):
+                del tokens[token.id]
+        yield tokens
 
 
 def _named(name: str) -> str:
@@ -227,13 +231,9 @@ def _create(given: argparse.Namespace) -> None:
 def _list(given: argparse.Namespace) -> None:
     now = time.time()
     rows = [("ID", "NAME", "ROLE", "WRITES", "FROM", "CREATED", "EXPIRES")]
-    file, problems = _file(given.config), Problems()
-    try:
+    file = _file(given.config)
+    with _telling(file) as problems:
         tokens = load(file, problems, owned=False)
-    except ConfigError as error:
-        raise ConfigError(f"{file} {error}") from None
-    for problem in problems.found:
-        print(problem, file=sys.stderr)
     for token in tokens.values():
         write = token.scopes.write
         expires = "never" if token.expires is None else shown_time(token.expires)

@@ -24,12 +24,13 @@ from urllib.parse import urlsplit
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from evok_twisted.conditions import Signal, Subscription, Timer, backoff
+from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, MutedLogger, QuietLogger
 
 #: Seconds without any message after which a line is given up: two heartbeats, and a little.
@@ -285,7 +286,8 @@ def _endpoint(url: str, reactor: Any) -> IStreamClientEndpoint:
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(f"got {url!r}, expected an address such as ws://127.0.0.1:8080/ws")
     secure = parts.scheme == "wss"
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, parts.hostname, parts.port or (443 if secure else 80))
+    port = parts.port or (443 if secure else 80)
+    endpoint: IStreamClientEndpoint = HostEndpoint(reactor, parts.hostname, port, PATIENCE)
     return wrapClientTLS(optionsForClientTLS(parts.hostname), endpoint) if secure else endpoint
 
 

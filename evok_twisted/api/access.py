@@ -12,14 +12,14 @@ from evok_twisted.api.front import AlwaysThere, Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import JsonResource, Operation, identity_of, json, path_of
 from evok_twisted.api.messages import encode
-from evok_twisted.core.identity import Identity
+from evok_twisted.core.identity import ROLES, Identity
 from evok_twisted.errors import BadRequest, NotFound
 
 _WHO: Mapping[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
-        "role": {"enum": ["none", "viewer", "operator", "admin"]},
+        "role": {"enum": list(ROLES)},
         "write": {"type": ["array", "null"], "items": {"type": "string"}, "description": "Null is all of the role's"},
     },
     "required": ["name", "role", "write"],

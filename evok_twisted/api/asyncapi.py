@@ -11,10 +11,10 @@ from twisted.web.server import Request
 from evok_twisted.api.http import DeskResource, Operation, json, our_version, schema_of
 from evok_twisted.api.login import BY_MESSAGE
 from evok_twisted.api.messages import Alive, Changed, Error, Gone, Reply, Subscribed
-from evok_twisted.api.openapi import referred_to, without_defaults
+from evok_twisted.api.openapi import Made, referred_to, without_defaults
 from evok_twisted.api.schemas import components, schemas
-from evok_twisted.api.session import Session
-from evok_twisted.core.desk import Desk
+from evok_twisted.api.session import SECONDS, Session
+from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.filters import MOST_NAMES
 from evok_twisted.core.wills import MOST_SETS
 from evok_twisted.errors import BadValue
@@ -64,7 +64,7 @@ COMMANDS: Mapping[str, Command] = {
         {},
         {
             "devices": _DEVICES,
-            "every": {"type": "number", "minimum": 0.02, "maximum": 3600, "description": "Seconds between messages"},
+            "every": {**SECONDS["every"].schema, "description": "Seconds between messages"},
             "since": _SINCE,
         },
         schema_of("Subscribed"),
@@ -73,7 +73,7 @@ COMMANDS: Mapping[str, Command] = {
     "will": Command(
         "Say what is to be set when this connection has ended",
         {"sets": _WILLED},
-        {"within": {"type": "number", "minimum": 1, "maximum": 75, "description": "Seconds until that is noticed"}},
+        {"within": {**SECONDS["within"].schema, "description": "Seconds until that is noticed"}},
         _object({"sets": {"type": "integer"}, "within": {"type": "number"}}),
     ),
     "unwill": Command("Withdraw that", {}, {}, _NOTHING),
@@ -107,9 +107,13 @@ class AsyncApi(DeskResource):
     }
     via = "rest"
 
+    def __init__(self, desks: Desks) -> None:
+        super().__init__(desks)
+        self._made = Made(lambda desk: document(desk, ""))
+
     def show(self, request: Request, desk: Desk) -> bytes:
         host = (request.getHeader(b"host") or b"127.0.0.1:8080").decode(errors="replace")
-        return json(request, msgspec.json.encode(document(desk, host)))
+        return json(request, msgspec.json.encode({**self._made.of(desk), "servers": _servers(host)}))
 
 
 def document(desk: Desk, host: str) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def document(desk: Desk, host: str) -> dict[str, Any]:
             "version": our_version(),
             "description": "The WebSocket of a unit. What HTTP serves has a document of its own: /openapi.json",
         },
-        "servers": {"unit": {"host": host, "protocol": "ws"}},
+        "servers": _servers(host),
         "channels": {
             "ws": {
                 "address": "/ws",
@@ -149,6 +153,10 @@ def document(desk: Desk, host: str) -> dict[str, Any]:
         },
         "components": {"messages": messages, "schemas": _schemas(desk, messages)},
     }
+
+
+def _servers(host: str) -> dict[str, Any]:
+    return {"unit": {"host": host, "protocol": "ws"}}
 
 
 _WS = {"$ref": "#/channels/ws"}

@@ -34,7 +34,7 @@ class Latest:
             self._first = changes.number if changes.known is None else changes.known + 1
             self._last = changes
         else:
-            self._last = changes._replace(cause=None, known=None)  # together they have more than one
+            self._last = changes._replace(cause=None)  # together they have more than one
         for device in changes.gone:
             self._numbers.pop(device, None)
             self._gone[device] = changes.number

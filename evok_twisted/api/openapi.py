@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from twisted.web.resource import IResource
@@ -47,6 +47,26 @@ _TAGS: Mapping[str, str] = {
 }
 
 
+_Kind = TypeVar("_Kind")
+
+
+class Made(Generic[_Kind]):
+    """What is made of the devices that there are, and made again when devices have come or gone.
+
+    :param make: makes it of any desk.
+    """
+
+    def __init__(self, make: Callable[[Desk], _Kind]) -> None:
+        self._make = make
+        self._kept: tuple[int, _Kind] | None = None
+
+    def of(self, desk: Desk) -> _Kind:
+        """It, as it is now."""
+        if self._kept is None or self._kept[0] != desk.version:
+            self._kept = desk.version, self._make(desk)
+        return self._kept[1]
+
+
 class OpenApi(JsonResource):
     """Describes ``tree``, itself included.
 
@@ -57,17 +77,11 @@ class OpenApi(JsonResource):
 
     def __init__(self, tree: Mapping[bytes, IResource], desks: Desks) -> None:
         super().__init__()
-        self._tree = tree
         self._desks = desks
-        self._made = b""
-        #: the version of what there was then
-        self._made_of = -1
+        self._made = Made(lambda desk: msgspec.json.encode(document(tree, desk)))
 
     def get(self, request: Request) -> bytes:
-        desk = self._desks(identity_of(request, "rest"), None)
-        if self._made_of != desk.version:
-            self._made, self._made_of = msgspec.json.encode(document(self._tree, desk)), desk.version
-        return json(request, self._made)
+        return json(request, self._made.of(self._desks(identity_of(request, "rest"), None)))
 
 
 def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:

@@ -26,12 +26,10 @@ _LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\\x00-\x1f\x80-\xff]{0,100}
 
 #: What a subscriber hears that does not say what.
 DEFAULT_NAMES = ("default",)
-#: In which time it gets one message at most.
-_PACE = {"every": Real(0.02, 3600, "seconds")}
-
 #: Seconds within which it is noticed that a client with a will is gone, if it does not ask for less.
 LONGEST_SILENCE = 75
-_WITHIN = {"within": Real(1, LONGEST_SILENCE, "seconds")}
+#: Times that a client may choose: in which it hears one message at most, and in which its end is noticed.
+SECONDS = {"every": Real(0.02, 3600, "seconds"), "within": Real(1, LONGEST_SILENCE, "seconds")}
 
 #: What a ``set`` message has beside parameters.
 _ENVELOPE = ("cmd", "dev", "circuit", "id", "value")
@@ -136,7 +134,7 @@ class Session:
 
     def _subscribe(self, message: Mapping[str, Any]) -> None:
         wanted, unknown = self._desk.wanted(message.get("devices", DEFAULT_NAMES))
-        every, since = _pace(message), _since(message)
+        every, since = _seconds(message, "every", 0.0), _since(message)
         found = subscribed(self._desk, wanted, since, unknown)
         if "id" in message:
             self._succeed(message["id"], encode(found))
@@ -154,28 +152,28 @@ class Session:
 
     def _will(self, message: Mapping[str, Any]) -> None:
         sets = _willed(message.get("sets"))
-        within = parse(_WITHIN, {"within": message.get("within") or LONGEST_SILENCE})["within"]
+        within = _seconds(message, "within", LONGEST_SILENCE)
         registered = Deferred.fromCoroutine(self._desk.will(sets))
         registered.addCallback(self._has_will, within, message)
         registered.addErrback(self._was_not_set, message)
 
     def _has_will(self, will: Will, within: float, message: Mapping[str, Any]) -> None:
-        before, self._last_will = self._last_will, will
-        if before is not None:
-            self._desk.unwill(before)
-        self._watch_closely(within)
+        self._exchange_will(will, within)
         if "id" in message:
             self._succeed(message["id"], encode({"sets": len(will.sets), "within": within}))
         if self._closed:
             self._desk.carry_out(will)
 
     def _unwill(self, message: Mapping[str, Any]) -> None:
-        before, self._last_will = self._last_will, None
-        if before is not None:
-            self._desk.unwill(before)
-        self._watch_closely(None)
+        self._exchange_will(None, None)
         if "id" in message:
             self._succeed(message["id"], b"{}")
+
+    def _exchange_will(self, will: Will | None, within: float | None) -> None:
+        before, self._last_will = self._last_will, will
+        if before is not None:
+            self._desk.unwill(before)
+        self._watch_closely(within)
 
     def close(self) -> None:
         """The client is gone."""
@@ -230,9 +228,10 @@ class Session:
     }
 
 
-def _pace(message: Mapping[str, Any]) -> float:
-    """The seconds in which a subscriber wants one message at most."""
-    return float(parse(_PACE, {"every": message["every"]})["every"]) if message.get("every") is not None else 0.0
+def _seconds(message: Mapping[str, Any], name: str, default: float) -> float:
+    """A time that a client may choose."""
+    given = message.get(name)
+    return default if given is None else float(parse(SECONDS, {name: given})[name])
 
 
 def _since(message: Mapping[str, Any]) -> tuple[str, int] | None:

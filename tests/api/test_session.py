@@ -315,6 +315,7 @@ def test_a_new_will_takes_the_place_of_the_one_before():
         ({"sets": [{"dev": "led", "circuit": "1_01", "value": 7}]}, "value: got 7"),
         ({"within": 0.5}, "within: got 0.5, expected a number from 1 to 75 seconds"),
         ({"within": 100}, "within: got 100"),
+        ({"within": 0}, "within: got 0"),
     ],
 )
 def test_a_will_that_cannot_be_is_refused_and_the_one_before_stays(change, told):
