@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gc
-import re
 
 import pytest
 from twisted.logger import globalLogPublisher
-
-#: Tokens, codes of links, and sessions of browsers.
-SECRET = re.compile(r"evok_[0-9a-f]{8}_[\w-]{43}|\b[0-9a-f]{8}\.[0-9]{9,11}\.[\w-]{43}")
+from witness import SECRET
 
 
 class Log(list):

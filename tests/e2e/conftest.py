@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 import websocket
 from asyncapi import Checked
-
-#: Tokens, codes of links, and sessions of browsers.
-SECRET = re.compile(r"evok_[0-9a-f]{8}_[\w-]{43}|\b[0-9a-f]{8}\.[0-9]{9,11}\.[\w-]{43}")
+from witness import SECRET
 
 TWISTD = Path(sys.executable).with_name("twistd")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import subprocess
 import sys
 import textwrap
@@ -15,33 +14,21 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import TimeoutError as Late
 from twisted.internet.task import deferLater
+from witness import TWO_BOARDS, Boards
 
 from evok_twisted import client as module
 from evok_twisted.client import Client, CommandFailed, connect
 
-CONFIG = """
-apis: {{alias_file: ''}}
-comm_channels:
-  LOCAL:
-    type: MODBUSTCP
-    port: {port}
-    devices:
-      1: {{slave-id: 1, model: 00}}
-      2: {{slave-id: 2, model: 13}}
-"""
+CONFIG = "apis: {{alias_file: ''}}" + TWO_BOARDS
 
 
 @pytest.fixture
 def boards(twistd, tmp_path, port):
     (tmp_path / "config.yaml").write_text(CONFIG.format(port=port))
     twistd("evok-simulator", "--config", tmp_path, "--port", port).wait_for("listening")
-    with socket.create_connection(("127.0.0.1", port), 5) as line:
-
-        def ask(unit, function, register, word):
-            line.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, function, register, word))
-            return struct.unpack(">H", line.recv(64)[-2:])[0]
-
-        yield ask
+    boards = Boards(port)
+    yield boards
+    boards.close()
 
 
 @pytest.fixture
@@ -72,9 +59,9 @@ def test_the_program_of_the_documentation_runs(boards, start):
     running = subprocess.Popen([sys.executable, "-c", program], env=os.environ)
     try:
         for level in (1, 0, 1):
-            boards(1, 6, 0, level)  # the first input
+            boards.write(1, 0, level)  # the first input
             deadline = time.monotonic() + 10
-            while boards(2, 3, 1, 1) & 1 != level:
+            while boards.read(2, 1) & 1 != level:
                 assert time.monotonic() < deadline and running.poll() is None
     finally:
         running.terminate()
@@ -89,7 +76,7 @@ async def test_it_knows_all_and_is_told_and_sets_and_says_what_went_wrong(boards
     client.watch(heard.extend)
     assert {dev for dev, _ in client.states} == {"led", "di"}
     assert (await client.set("led", "1_02", 1))["value"] == 1
-    boards(1, 6, 0, 0b10)
+    boards.write(1, 0, 0b10)
     await until(lambda: client.states["di", "1_02"]["value"] == 1)
     assert {(state["dev"], state["circuit"]) for state in heard} == {("led", "1_02"), ("di", "1_02")}
     with pytest.raises(CommandFailed, match="got 7, expected 0 or 1") as refused:
@@ -108,7 +95,7 @@ async def test_after_a_break_its_picture_is_the_units(boards, start):
     client.watch_live(turns.append)
     service.stop()
     await until(lambda: turns == [False])
-    boards(1, 6, 20, 0b1001)  # meanwhile
+    boards.write(1, 20, 0b1001)  # meanwhile
     start()
     await until(lambda: turns == [False, True], 20)
     await until(lambda: [client.states["led", f"1_0{n}"]["value"] for n in range(1, 5)] == [1, 0, 0, 1])

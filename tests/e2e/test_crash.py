@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -16,17 +15,9 @@ from contextlib import suppress
 import pytest
 import requests
 import websocket
+from witness import TWO_BOARDS, Boards
 
-CONFIG = """
-apis: {{alias_file: {directory}, websocket: {{will_grace: 1}}}}
-comm_channels:
-  LOCAL:
-    type: MODBUSTCP
-    port: {port}
-    devices:
-      1: {{slave-id: 1, model: 00}}
-      2: {{slave-id: 2, model: 13}}
-"""
+CONFIG = "apis: {{alias_file: {directory}, websocket: {{will_grace: 1}}}}" + TWO_BOARDS
 
 #: Outputs: the name for a set, and where the board shows them (unit, register, bit).
 OUTPUTS = [
@@ -40,26 +31,13 @@ KILLS = 8
 LATE = 2.0
 
 
-class Boards:
-    """Reads the registers of the simulated boards from outside."""
-
-    def __init__(self, port):
-        self._socket = socket.create_connection(("127.0.0.1", port), 5)
-
-    def word(self, unit, register):
-        self._socket.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, 3, register, 1))
-        answer = b""
-        while len(answer) < 11:
-            answer += self._socket.recv(64)
-        return struct.unpack(">H", answer[9:11])[0]
+class Outputs(Boards):
+    """The outputs of the simulated boards, seen from outside."""
 
     def on(self):
-        """The outputs that are on."""
-        words = {(unit, register): self.word(unit, register) for _, (unit, register, _) in OUTPUTS}
+        """Those that are on."""
+        words = {(unit, register): self.read(unit, register) for _, (unit, register, _) in OUTPUTS}
         return {name for name, (unit, register, bit) in OUTPUTS if words[unit, register] >> bit & 1}
-
-    def close(self):
-        self._socket.close()
 
 
 def stays(boards, names, seconds):
@@ -73,7 +51,7 @@ def stays(boards, names, seconds):
 def boards(twistd, tmp_path, port):
     (tmp_path / "config.yaml").write_text(CONFIG.format(directory=tmp_path, port=port))
     twistd("evok-simulator", "--config", tmp_path, "--port", port).wait_for("listening")
-    boards = Boards(port)
+    boards = Outputs(port)
     yield boards
     boards.close()
 
@@ -102,8 +80,9 @@ def test_an_output_is_on_only_while_its_pulse_says_so(boards, start):
             assert answer.json()["success"], answer.text
             ends[name] = time.monotonic() + seconds
         assert boards.on()
-        time.sleep(chance.uniform(0.0, 0.5))
-        killed = time.monotonic()
+        killed = time.monotonic() + chance.uniform(0.0, 0.5)
+        while time.monotonic() < killed:
+            boards.on()
         service.stop(signal.SIGKILL)
         service, url = start()
         restart = time.monotonic() - killed
@@ -142,13 +121,13 @@ def test_what_was_set_for_good_before_a_crash_stays_and_what_a_full_disk_cannot_
 WILL = {"cmd": "will", "id": 1, "sets": [{"dev": "led", "circuit": "1_03", "value": 1}]}
 #: A client that says its will, tells that it has, and then does nothing more.
 CLIENT = """
-import json, sys, time, websocket
+import sys, websocket
 over = websocket.create_connection(sys.argv[1], timeout=30)
 over.send(sys.argv[2])
 while '"id":1' not in over.recv():
     pass
 print("ready", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -173,7 +152,9 @@ def say(url, message):
 def test_the_will_of_a_client_that_is_killed_is_carried_out(boards, start):
     _, url = start()
     address = url.replace("http://", "ws://") + "/ws"
-    client = subprocess.Popen([sys.executable, "-c", CLIENT, address, json.dumps(WILL)], stdout=subprocess.PIPE)
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, address, json.dumps(WILL)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert client.stdout.readline() == b"ready\n"
     assert boards.on() == set()
     client.kill()
