@@ -124,6 +124,7 @@ class Client:
     def _give_up(self) -> None:
         self._log.info("{name} has read nothing for {n} s; closed", name=self._carrier.name, n=STALL_LIMIT)
         self._hub.leave(self)
+        self._missed.take()  # it may read again before it is gone
         self._carrier.refuse("messages are not read")
 
     # What it sends

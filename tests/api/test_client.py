@@ -68,6 +68,15 @@ def test_another_filter_takes_the_place_of_the_first(client, carrier, rig):
     assert carrier.sent == []
 
 
+def test_who_reads_again_when_it_is_given_up_hears_nothing_more(client, carrier, rig):
+    client.stall()
+    change(rig, 1)
+    rig.clock.advance(STALL_LIMIT)
+    client.go_on()
+    assert carrier.sent == []
+    assert [one for one in carrier.done if one != "ping"] == ["pause", "refuse", "resume"]
+
+
 def test_while_it_does_not_read_the_latest_is_kept_and_told_once(client, carrier, rig):
     client.stall()
     for value in (1, 0, 0b10):

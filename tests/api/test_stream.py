@@ -26,6 +26,7 @@ class Line:
 
     def __init__(self, house):
         self.heard = []
+        self.refused = False
         self.client = Client(self, house.rig.desks(house.by, house.dialect), house.hub, house.rig.clock, rate=1000)
         self.session = Session(
             self.client.desk,
@@ -40,6 +41,9 @@ class Line:
         self.heard.append(json.loads(payload))
 
     send_prepared = send
+
+    def refuse(self, reason):
+        self.refused = True
 
     def say(self, **message):
         """Say it, and return the reply."""
@@ -292,6 +296,8 @@ class Follower:
         self.stalled = False
 
     def connect(self):
+        if self.line is not None and self.line.refused:
+            self.break_off(heard=True)
         if self.line is None:
             self.line = self.house.line()
             more = {} if self.since is None else {"since": self.since}
