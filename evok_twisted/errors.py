@@ -80,6 +80,22 @@ class Forbidden(EvokError):
     status = 403
 
 
+class TooLarge(EvokError):
+    """A message that is larger than it may be."""
+
+    name = "TooLarge"
+    code = "too_large"
+    status = 413
+
+
+class RefusedRetained(EvokError):
+    """A command that a broker had kept: nobody knows whether it is still meant, and it is not carried out."""
+
+    name = "RefusedRetained"
+    code = "refused_retained"
+    status = 409
+
+
 class UnknownCommand(BadRequest):
     """A ``cmd`` that is not in the table of commands."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,14 @@ class Exposure:
         self._apis = apis
         self._listeners = [_listener(scheme, endpoint) for scheme, endpoint in endpoints]
         self._problems = Problems()
+
+    @property
+    def url(self) -> str:
+        """Where others reach the service; empty where they do not, or by a proxy that nothing is known of."""
+        for one in sorted(self._listeners, key=lambda one: not one.secure):
+            if one.reach == NETWORK:
+                return f"{'https' if one.secure else 'http'}://{socket.gethostname()}:{one.named}/"
+        return ""
 
     def notice(self, problems: Problems) -> None:
         """Note what is open to more people than its owner may think."""

@@ -62,7 +62,16 @@ class MountedBoard:
         settings, clock = config.settings, around.reactor
         name, number, frequency = config.name, config.number, settings.scan_frequency
         shown, interval = (1 / frequency, 1 / frequency) if frequency else (0.0, UNSCANNED)
-        info = ModbusSlave(name, number, clock.seconds, settings.slave_id, place.modbus_type, place.modbus_spec, shown)
+        info = ModbusSlave(
+            name,
+            number,
+            clock.seconds,
+            settings.slave_id,
+            place.modbus_type,
+            place.modbus_spec,
+            shown,
+            settings.model,
+        )
         devices = build(config.definition, name, number, around.problems)
         self._set_deadbands(devices, around.problems)
         blocks = [replace(block, join=block.join and settings.join) for block in config.definition.blocks]

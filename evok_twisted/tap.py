@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument
@@ -23,6 +25,7 @@ from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
+from evok_twisted.api.mqtt import front as mqtt
 from evok_twisted.api.origins import Origins
 from evok_twisted.certificates import Certificate
 from evok_twisted.check import check
@@ -60,6 +63,7 @@ class Options(BaseOptions):
     )
     optParameters = [
         ["config", "c", DEFAULT_CONFIG, "The configuration: a file, or a directory with config.yaml in it."],
+        ["mqtt", None, None, "An MQTT broker to publish to, such as tcp:localhost:1883; overrides apis.mqtt.broker."],
         ["dialect", None, None, f"Names on the wire, {' or '.join(DIALECTS)}; overrides apis.dialect.", None],
     ]
     optFlags = [
@@ -83,10 +87,12 @@ class Options(BaseOptions):
     def postOptions(self) -> None:
         if self["dialect"] is not None and self["dialect"] not in DIALECTS:
             raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
+        if self["mqtt"] is not None and not re.match(mqtt.BROKER, self["mqtt"]):
+            raise usage.UsageError(f"--mqtt: got {self['mqtt']!r}, expected {mqtt.BROKER_FORMS}")
 
 
 #: The ways for clients to reach the service.
-FRONTS: tuple[Front, ...] = (site.FRONT, access.FRONT, websocket.FRONT, webhook.FRONT)
+FRONTS: tuple[Front, ...] = (site.FRONT, access.FRONT, websocket.FRONT, webhook.FRONT, mqtt.FRONT)
 #: What settings fronts have, by their keys.
 FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
 
@@ -106,11 +112,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
     audit = unit.commands.audit = _audit(config.apis, reactor)
     gate = _gate(config.apis, reactor, problems)
-    context = Context(desks, reactor, problems, {}, gate)
-    fronts = [front.make(context, settings) for front, settings in _enabled(config)]
     endpoints = list(_endpoints(config.apis, options, unit.health, reactor, problems))
     exposure = Exposure(config.apis, endpoints)
     exposure.notice(problems)
+    context = Context(desks, reactor, problems, {}, gate, exposure.url)
+    fronts = [front.make(context, settings) for front, settings in _enabled(config, options)]
     if options["check"]:
         check((*unit.summary(), *exposure.verdicts(problems)), problems)
     if problems.fatal:
@@ -149,10 +155,12 @@ def _gate(apis: cfg.Apis, reactor: Any, problems: Problems) -> Gate:
     return Gate(access, Keyring(Path(access.tokens), reactor, time.time), proxies)
 
 
-def _enabled(config: cfg.Config) -> Iterator[tuple[Front, cfg.FrontSettings]]:
+def _enabled(config: cfg.Config, options: Options) -> Iterator[tuple[Front, cfg.FrontSettings]]:
     """The fronts that there are to be, with their settings."""
     for front in FRONTS:
         settings = config.fronts.get(front.key or "", front.settings())
+        if front is mqtt.FRONT and options["mqtt"] is not None:
+            settings = msgspec.structs.replace(settings, enabled=True, broker=options["mqtt"])
         if settings.enabled:
             yield front, settings
 

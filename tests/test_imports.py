@@ -142,6 +142,8 @@ SEEN_FROM_A_DESK = {"core.desk", "core.events", "core.filters", "core.identity",
 #: What describes the desk's answers needs to know what they are made of, and what says who a client is, tokens.
 DESCRIBED = {
     "api.schemas": {"core.dialects", "core.health"},
+    "api.mqtt.front": {"core.health"},
+    "api.mqtt.link": {"core.health"},
     "api.gate": {"core.keyring", "core.sessions", "core.tokens"},
 }
 

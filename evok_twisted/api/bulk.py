@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw
@@ -96,47 +96,67 @@ class Bulk(DeskResource):
     via = "bulk"
 
     async def answer(self, request: Request, desk: Desk) -> bytes:
-        asked = _parse(self.body(request))
-        clock = desk.clock
-        sets: list[tuple[Device, Mapping[str, Any]]] = []
-        places: list[str] = []
-        async for n, one in sliced(enumerate(asked.individual_assignments), clock):
-            places.append(f"individual_assignments[{n}]")
-            with _at(places[-1]):
-                sets.append((desk.find(one.device_type, one.device_circuit), one.assigned_values))
-        groups: list[int] = []
-        async for n, group in sliced(enumerate(asked.group_assignments), clock):
-            with _at(f"group_assignments[{n}]"):
-                devices = _select(desk, (group.device_type,), group)
-            _bound(len(sets) + len(devices))
-            groups.append(len(devices))
-            places += [f"group_assignments[{n}]"] * len(devices)
-            sets += [(device, group.assigned_values) for device in devices]
-        queries: list[list[Device]] = []
-        meant = len(sets)
-        async for n, query in sliced(enumerate(asked.group_queries), clock):
-            with _at(f"group_queries[{n}]"):
-                queries.append(_select(desk, query.device_types, query))
-            meant += len(queries[-1])
-            _bound(meant)
-        try:
-            outcomes = await desk.set_all(sets)
-        except EvokError as error:
-            error.args = (f"{places[error.index]}: {error}",)
-            raise
-        shown = [
-            Raw(desk.fragment(device) if outcome is None else failure_of(outcome))
-            for (device, _), outcome in zip(sets, outcomes, strict=True)
-        ]
-        each = iter(shown)
-        body = encode(
-            BulkAnswer(
-                list(islice(each, len(asked.individual_assignments))),
-                [list(islice(each, count)) for count in groups],
-                [Raw(desk.listing(devices)) for devices in queries],
-            )
+        done = await do_bulk(desk, self.body(request))
+        return json(request, done.body, MULTI_STATUS if done.failed else 200)
+
+
+class BulkDone(NamedTuple):
+    """What became of a request.
+
+    :ivar body: the JSON of a ``BulkAnswer``.
+    :ivar failed: what failed at the hardware first, if anything did.
+    """
+
+    body: bytes
+    failed: EvokError | None
+
+
+async def do_bulk(desk: Desk, body: bytes) -> BulkDone:
+    """Do what a request asks.
+
+    :raises EvokError: it is wrong, all of it; the message says where in it.
+    """
+    asked = _parse(body)
+    clock = desk.clock
+    sets: list[tuple[Device, Mapping[str, Any]]] = []
+    places: list[str] = []
+    async for n, one in sliced(enumerate(asked.individual_assignments), clock):
+        places.append(f"individual_assignments[{n}]")
+        with _at(places[-1]):
+            sets.append((desk.find(one.device_type, one.device_circuit), one.assigned_values))
+    groups: list[int] = []
+    async for n, group in sliced(enumerate(asked.group_assignments), clock):
+        with _at(f"group_assignments[{n}]"):
+            devices = _select(desk, (group.device_type,), group)
+        _bound(len(sets) + len(devices))
+        groups.append(len(devices))
+        places += [f"group_assignments[{n}]"] * len(devices)
+        sets += [(device, group.assigned_values) for device in devices]
+    queries: list[list[Device]] = []
+    meant = len(sets)
+    async for n, query in sliced(enumerate(asked.group_queries), clock):
+        with _at(f"group_queries[{n}]"):
+            queries.append(_select(desk, query.device_types, query))
+        meant += len(queries[-1])
+        _bound(meant)
+    try:
+        outcomes = await desk.set_all(sets)
+    except EvokError as error:
+        error.args = (f"{places[error.index]}: {error}",)
+        raise
+    shown = [
+        Raw(desk.fragment(device) if outcome is None else failure_of(outcome))
+        for (device, _), outcome in zip(sets, outcomes, strict=True)
+    ]
+    each = iter(shown)
+    answer = encode(
+        BulkAnswer(
+            list(islice(each, len(asked.individual_assignments))),
+            [list(islice(each, count)) for count in groups],
+            [Raw(desk.listing(devices)) for devices in queries],
         )
-        return json(request, body, MULTI_STATUS if any(outcomes) else 200)
+    )
+    return BulkDone(answer, next(filter(None, outcomes), None))
 
 
 def _select(desk: Desk, names: Any, narrowed: GroupAssignment | GroupQuery) -> list[Device]:

@@ -20,6 +20,7 @@ class Context(NamedTuple):
     :ivar desks: what they know of the rest of the service.
     :ivar tree: what is served under each path of the ports that all share; fronts add to it.
     :ivar gate: what says who their clients are.
+    :ivar url: where others reach what is in the tree; empty where they do not.
     """
 
     desks: Desks
@@ -27,6 +28,7 @@ class Context(NamedTuple):
     problems: Problems
     tree: dict[bytes, IResource]
     gate: Gate
+    url: str = ""
 
 
 class Front(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,16 @@ encode = msgspec.json.Encoder().encode
 
 #: What a client gives a command, to know its answer by.
 Id = str | int | float
+
+
+def is_id(value: object) -> bool:
+    """Whether ``value`` can come back as it was: text that is text, or a number that a double can hold."""
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 class Error(msgspec.Struct):

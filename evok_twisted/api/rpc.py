@@ -11,8 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.web.server import Request
 
 from evok_twisted.api.http import DeskResource, Operation, json, schema_of
-from evok_twisted.api.messages import Id, RpcAnswer, RpcError, encode
-from evok_twisted.api.session import is_id
+from evok_twisted.api.messages import Id, RpcAnswer, RpcError, encode, is_id
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownMethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from evok_twisted.api.messages import Id, encode, refused, subscribed, succeeded
+from evok_twisted.api.messages import Id, encode, is_id, refused, subscribed, succeeded
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.core.wills import MOST_SETS, Will
@@ -243,16 +242,6 @@ def _since(message: Mapping[str, Any]) -> tuple[str, int] | None:
     if not isinstance(epoch, str) or not isinstance(number, int) or isinstance(number, bool):
         raise BadValue(f'since: got {shown(since)}, expected {{"epoch":"...","number":1}} as they were told')
     return epoch, number
-
-
-def is_id(value: object) -> bool:
-    """Whether ``value`` can come back as it was: text that is text, or a number that a double can hold."""
-    if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _id_of_garbage(payload: bytes) -> Id | None:

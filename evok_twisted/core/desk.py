@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from evok_twisted.core.commands import Commands
 from evok_twisted.core.dialects import fragment, fragment_of, listing, settable, state_object
 from evok_twisted.core.events import Change, ChangeSet, Events, Subscriber
 from evok_twisted.core.filters import Filter, parse_filter
-from evok_twisted.core.health import Health, Report
+from evok_twisted.core.health import BrokerHealth, Health, Report
 from evok_twisted.core.identity import Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.pulserecord import PulseRecord
@@ -101,6 +101,10 @@ class Desk:
     def health(self) -> Report:
         """How the service is."""
         return self._core.health.report()
+
+    def wall(self) -> float:
+        """The time of day, in seconds of the Unix epoch."""
+        return self._core.events.wall()
 
     # How it looks
 
@@ -226,6 +230,11 @@ class Desks:
         if not identity.scopes.may_read:
             raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
         return Desk(self._core, dialect or self._default, identity)
+
+    def report_broker(self, health: Callable[[], BrokerHealth], warnings: Callable[[], Iterable[str]]) -> None:
+        """Let the health of the service say how the connection to an MQTT broker is."""
+        self._core.health.broker = health
+        self._core.health.warn_of(warnings)
 
     @property
     def healthy(self) -> bool:

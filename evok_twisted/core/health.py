@@ -45,9 +45,24 @@ class BusHealth(msgspec.Struct, frozen=True):
     line: LineUse | UnsetType = UNSET
 
 
+class BrokerHealth(msgspec.Struct, frozen=True):
+    """The connection to an MQTT broker, and for how many seconds it has been or has not been one; ``why`` there is
+    none. ``waiting`` messages are to be published, ``published`` were, ``commands`` came."""
+
+    broker: str
+    connected: bool
+    since: float
+    why: str | None
+    version: str
+    waiting: int
+    published: int
+    commands: int
+
+
 class Report(msgspec.Struct, frozen=True):
     """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
-    meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there."""
+    meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there; ``mqtt`` is there
+    where a broker is configured."""
 
     healthy: bool
     reasons: tuple[str, ...]
@@ -58,6 +73,7 @@ class Report(msgspec.Struct, frozen=True):
     version: str
     uptime: float
     buses: tuple[BusHealth, ...]
+    mqtt: BrokerHealth | UnsetType = UNSET
 
 
 class _Part(NamedTuple):
@@ -87,6 +103,8 @@ class Health:
         self._failsafes = failsafes
         self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
+        #: how the connection to the broker is, where one is configured
+        self.broker: Callable[[], BrokerHealth] | None = None
 
     def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
         """Mind ``bus`` and what is on it, in place of what was on it before.
@@ -126,7 +144,10 @@ class Health:
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        return Report(not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses)
+        broker = UNSET if self.broker is None else self.broker()
+        return Report(
+            not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses, broker
+        )
 
     def _reasons(self) -> Iterator[str]:
         yield from map(str, self._lacking())

@@ -237,6 +237,7 @@ class ModbusSlave(Device):
     """A slave as such: where it is and when it last answered.
 
     :param seconds: the time now, of the clock that ``answered`` is told times of.
+    :ivar model: of the board, as the configuration has it; no client of Evok sees it.
     """
 
     kind = "modbus_slave"
@@ -253,7 +254,9 @@ class ModbusSlave(Device):
         modbus_type: str,
         modbus_spec: str,
         scan_interval: float,
+        model: str = "",
     ) -> None:
+        self.model = model
         self._seconds = seconds
         self._fixed = (slave_id, modbus_type, modbus_spec, scan_interval)
         #: when it last answered, None before the first time
