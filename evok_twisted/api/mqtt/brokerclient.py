@@ -37,12 +37,9 @@ class Wire:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self.data = bytearray()
-        self.ended = False
 
     def recv(self, size: int) -> bytes:
         if not self.data:
-            if self.ended:
-                return b""
             raise BlockingIOError
         taken = bytes(self.data[:size])
         del self.data[:size]

@@ -108,9 +108,10 @@ class Commands:
         asked = _Asked(place, None, message.qos, (self._topics.reply, None))
         try:
             asked = self._addressed(asked, message)
-            self._admit(message)
+            self._check(message)
             given, payload = _parsed(place, message.payload)
             asked = asked._replace(id=given)
+            self._admit()
             self._under_way += 1
             done = Deferred.fromCoroutine(self._do(asked, payload))
             done.addErrback(self._went_wrong, asked)
@@ -128,7 +129,7 @@ class Commands:
             raise BadRequest(f"no answer may go to {shown(message.respond[0])}: {why}")
         return asked._replace(respond=message.respond)
 
-    def _admit(self, message: Message) -> None:
+    def _check(self, message: Message) -> None:
         """Whether a command may be looked at.
 
         :raises EvokError: it may not.
@@ -139,6 +140,12 @@ class Commands:
         largest = LARGEST_BULK if message.topic == self._topics.root + BULK else LARGEST_SET
         if len(message.payload) > largest:
             raise TooLarge(f"{len(message.payload)} bytes, expected at most {largest}")
+
+    def _admit(self) -> None:
+        """Whether there is room for one more command.
+
+        :raises Busy: there is not.
+        """
         if self._under_way >= MOST_UNDER_WAY or self._allowance.take(self._desk.clock.seconds()):
             raise Busy("too many commands at one time; this one was not taken")
 
@@ -153,16 +160,16 @@ class Commands:
 
     async def _do(self, asked: _Asked, payload: Any) -> None:
         try:
-            result = await self._result(asked, payload)
+            if asked.topic == BULK:
+                done = await do_bulk(self._desk, payload)
+                self._answer(asked, result=done.body, error=done.failed)
+            else:
+                self._answer(asked, result=await self._result(asked, payload))
         except EvokError as error:
             self._refuse(asked, error)
-        else:
-            self._answer(asked, Answer(asked.id, asked.topic, True, Raw(result)))
 
     async def _result(self, asked: _Asked, payload: Any) -> bytes:
         match asked.topic.split("/"):
-            case ["bulk"]:
-                return (await do_bulk(self._desk, payload)).body
             case ["all", "get"]:
                 return encode({"circuits": self._states.put_all(again=True)})
             case [dev, circuit, "get"]:
@@ -209,7 +216,7 @@ class Commands:
     # Answers
 
     def _refuse(self, asked: _Asked, error: EvokError) -> None:
-        self._answer(asked, Answer(asked.id, asked.topic, False, error=Error(error.code, error.message, error.sent)))
+        self._answer(asked, error=error)
         self._repeats.info("MQTT: {topic}: {why}", topic=asked.topic, why=error.message)
 
     def _went_wrong(self, failure: Failure, asked: _Asked) -> None:
@@ -220,7 +227,14 @@ class Commands:
         self._under_way -= 1
         return result
 
-    def _answer(self, asked: _Asked, answer: Answer) -> None:
+    def _answer(self, asked: _Asked, result: bytes | None = None, error: EvokError | None = None) -> None:
+        answer = Answer(
+            asked.id,
+            asked.topic,
+            error is None,
+            UNSET if result is None else Raw(result),
+            UNSET if error is None else Error(error.code, error.message, error.sent),
+        )
         topic, correlation = asked.respond
         self._send(_Outgoing(topic, encode(answer), asked.qos, correlation))
 

@@ -262,6 +262,8 @@ class Connection(Protocol):
     # Paho's callbacks: they note what is so, and no more
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
+        if self.accepted.called:
+            raise ValueError("a second answer to one hello")
         if reason.is_failure:
             self._farewell = BrokerError(str(reason), reason.value)
             return
@@ -313,8 +315,6 @@ class Connection(Protocol):
         """The transport is gone; ``connectionLost`` follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._client.wire.ended = True
-        self._client.loop_read()
         for timer in (self._tick, self._turn, self._end):
             timer.stop()
         why = self._farewell or BrokerError(in_words(reason))

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from evok_twisted.api.mqtt.brokerclient import Hello
 from evok_twisted.api.mqtt.connection import FAREWELL, PATIENCE, Connection, Message
-from evok_twisted.api.mqtt.settings import Files, MqttSettings, endpoint, read_files
+from evok_twisted.api.mqtt.settings import MqttSettings, endpoint, read_files
 from evok_twisted.api.mqtt.trouble import (
     BAD_USER,
     NOT_AUTHORIZED,
@@ -33,9 +32,6 @@ FIRST_RETRY, SLOWEST_RETRY = 1.0, 30.0
 TAKEN_OVER_RETRY = 60.0
 #: A connection that is lost so soon, in seconds, so often in a row, is being taken over.
 SOON, OFTEN = 5.0, 3
-
-#: Makes the endpoint of one connection.
-Reach = Callable[[MqttSettings, Files, Any], IStreamClientEndpoint]
 
 
 class Link:
@@ -58,7 +54,6 @@ class Link:
         receive: Callable[[Message], None],
         use: Callable[[Connection], Awaitable[None]],
         let_go: Callable[[], None],
-        reach: Reach = endpoint,
     ) -> None:
         self.connection: Connection | None = None
         self._settings = settings
@@ -67,12 +62,12 @@ class Link:
         self._receive = receive
         self._use = use
         self._let_go = let_go
-        self._reach = reach
         self._version: str = settings.version
         self._failures = 0
         self._soon_lost = 0
         self._repeats = Repeats(self._log, reactor)
-        self._down = Condition(Repeats(self._log, reactor, burst=4), reactor, lasts=None)
+        # three connections that are lost at once are told of, and why that is
+        self._down = Condition(Repeats(self._log, reactor, burst=2 * OFTEN), reactor, lasts=None)
         self._why = "not yet"
         self._running: Deferred[None] | None = None
         self._stopping = False
@@ -132,7 +127,7 @@ class Link:
         try:
             await self._use(connection)
         except (BrokerError, TimeoutError) as error:
-            self._repeats.warn("MQTT: {why}", why=str(error) or "the broker does not answer to a subscription")
+            self._repeats.warn("MQTT: {broker}: {why}", broker=self._settings.broker, why=in_words(Failure(error)))
             connection.abort()
         except Exception:
             self._log.failure("MQTT: {broker}", broker=self._settings.broker)
@@ -154,7 +149,7 @@ class Link:
             files.password,
             self._will,
         )
-        connection: Any = await self._reach(self._settings, files, self._reactor).connect(factory)
+        connection: Any = await endpoint(self._settings, files, self._reactor).connect(factory)
         connection = getattr(connection, "wrappedProtocol", connection)
         connection.accepted.addTimeout(PATIENCE, self._reactor)
         try:
@@ -184,7 +179,9 @@ class Link:
             return 0.0
         if why.code == TAKEN_OVER or self._soon_lost >= OFTEN:
             self._soon_lost = 0
-            self._tell(f"another client uses the client id {self._settings.client!r} ({why})")
+            self._why = f"{self._settings.broker}: another client uses the client id {self._settings.client!r} ({why})"
+            message = "MQTT: no connection to {why}; trying again in {n:g} s"
+            self._down.begin(message, why=self._why, n=TAKEN_OVER_RETRY)
             return TAKEN_OVER_RETRY
         self._tell(f"{self._settings.broker}: {why}")
         return backoff(self._soon_lost, FIRST_RETRY, SLOWEST_RETRY)

@@ -78,6 +78,8 @@ class States:
     def begin(self, outbox: Outbox) -> None:
         """There is a connection to tell on: of everything, first."""
         self._outbox = outbox
+        shown = ((device, device.state) for device in self.devices())
+        self._inputs = {device: state for device, state in shown if isinstance(state, DigitalInputState)}
         self._edges_told = dict(self._inputs)  # what nobody could hear is over
         self.put_all()
         if self._repeat:

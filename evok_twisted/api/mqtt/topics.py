@@ -14,7 +14,7 @@ _SPECIAL = re.compile(r"[/+#%\x00-\x1f\x7f]")
 
 #: The last levels of topics that are for us.
 SET, GET = "set", "get"
-BULK, ALL = "bulk", "all"
+BULK = "bulk"
 
 
 def level(name: str) -> str:
