@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -362,18 +361,26 @@ class Mosquitto:
         command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-t", topic, *what, *more]
         subprocess.run(command, check=True, timeout=10)
 
-    def retained(self, pattern="#", *more, seconds=1):
+    def retained(self, pattern="#", *more):
         """By topic, what it retains."""
-        with tempfile.TemporaryFile() as out:
-            subprocess.run(
-                ["mosquitto_sub", "-p", str(self.port), "-t", pattern, "-F", "%t\t%p", "--retained-only"]
-                + ["-W", str(seconds), *more],
-                stdout=out,
-                stderr=subprocess.DEVNULL,
-                timeout=20,
-            )
-            out.seek(0)
-            return dict(line.split("\t", 1) for line in out.read().decode().splitlines())
+        last = "$SYS/broker/version"  # which comes after all that was asked for before it
+        listening = subprocess.Popen(
+            ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-F", "%r\t%t\t%p"]
+            + ["-t", pattern, "-t", last, "-W", "10", *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        found = {}
+        with listening:
+            for line in listening.stdout:
+                kept, topic, payload = line.rstrip("\n").split("\t", 2)
+                if topic == last:
+                    break
+                if kept == "1":
+                    found[topic] = payload
+            listening.kill()
+        return found
 
 
 def free_port():
