@@ -12,6 +12,7 @@ import access
 import compare
 import hostile
 import load
+import mqtt
 import stream
 import usual
 
@@ -20,6 +21,7 @@ PARTS = {
     "compare": compare.run,
     "access": access.run,
     "stream": stream.run,
+    "mqtt": mqtt.run,
     "load": load.run,
     "hostile": hostile.run,
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from evok_twisted.api.messages import encode
 from evok_twisted.api.mqtt.about import Info
@@ -17,7 +18,6 @@ from evok_twisted.api.mqtt.outbox import Outbox
 from evok_twisted.api.mqtt.topics import Topics
 from evok_twisted.conditions import Timer
 from evok_twisted.core.desk import Desk
-from evok_twisted.core.slices import sliced
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
 from evok_twisted.model.system import ModbusSlave
@@ -59,22 +59,18 @@ class Describer:
         :param largest: bytes of one message; more becomes several.
         """
         groups: dict[str, list[Device]] = defaultdict(list)
-        for device in devices:
-            groups[device.group].append(device)
         boards = {one.circuit: one for one in self._desk if isinstance(one, ModbusSlave)}
         found = self._parted("unit", self._unit_device(), self._unit_entities(), largest)
-        for group, members in groups.items():
-            if group in boards:
-                entities: dict[str, Component] = {}
-                async for device in sliced(members, self._desk.clock):
-                    entities |= self._components.of(device)
-                head = self._board(boards[group])
-                found |= self._parted(f"board_{_safe(group)}", head, entities, largest)
-            else:
-                for device in members:
-                    if device.kind in _SENSORS:
-                        name = f"{device.kind}_{_safe(device.circuit)}"
-                        found |= self._parted(name, self._sensor(device), self._components.of(device), largest)
+        for device in devices:
+            if device.group in boards:
+                groups[device.group].append(device)
+            elif device.kind in _SENSORS:
+                name = f"{device.kind}_{_safe(device.circuit)}"
+                found |= self._parted(name, self._sensor(device), self._components.of(device), largest)
+        for name, group in zip(_distinct(groups), groups, strict=True):
+            entities = {key: one for device in groups[group] for key, one in self._components.of(device).items()}
+            found |= self._parted(name, self._board(boards[group], name), entities, largest)
+            await deferLater(self._desk.clock, 0)  # a board is some milliseconds of work
         return found
 
     def _parted(
@@ -135,15 +131,14 @@ class Describer:
             for key, name, platform, keys in kinds
         }
 
-    def _board(self, board: ModbusSlave) -> dict[str, Any]:
-        name = board.circuit
+    def _board(self, board: ModbusSlave, name: str) -> dict[str, Any]:
         device = {
-            "ids": [f"{self._id}_board_{_safe(name)}"],
-            "name": f"{self._topics.unit} board {name}",
+            "ids": [f"{self._id}_{name}"],
+            "name": f"{self._topics.unit} board {board.circuit}",
             **({"mdl": board.model} if board.model else {}),
             "via_device": self._id,
         }
-        return self._head(device, ({"t": self._topics.status}, {"t": self._topics.board(name)}))
+        return self._head(device, ({"t": self._topics.status}, {"t": self._topics.board(board.circuit)}))
 
     def _sensor(self, device: Device) -> dict[str, Any]:
         state: Any = device.state
@@ -267,6 +262,17 @@ def _without_removed(before: bytes, wanted: bytes) -> bytes | None:
 def _safe(name: str) -> str:
     """A name as it may stand in the id of a device."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)
+
+
+def _distinct(groups: Iterable[str]) -> list[str]:
+    """The names of boards as they may stand in ids: no two are the same."""
+    names: list[str] = []
+    for group in groups:
+        name = f"board_{_safe(group)}"
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def _letters(n: int) -> str:
