@@ -1,4 +1,5 @@
-# make run: the demo; make test: everything; make lint; make bench: how fast it is here; make fuzz: nonsense from every
+# make run: the demo, with MQTT=tcp:localhost:1883 on a broker, too; make test: everything; make test-ha: what Home Assistant
+# says to what it is told, installed for that; make lint; make bench: how fast it is here; make fuzz: nonsense from every
 # side for ten minutes (FUZZ_SECONDS and FUZZ_SEED choose otherwise); make deb: the Debian package, in the directory
 # above; make lock: newest versions of the libraries that all of these use
 
@@ -8,16 +9,25 @@ BIN := $(VENV)/bin
 
 SOURCES := setup.py pyproject.toml debian/changelog $(shell find evok_twisted twisted conf -name '*.py' -o -name '*.yaml')
 
-.PHONY: run test lint fuzz bench deb lock clean
+# Home Assistant, of which no version is for all Pythons, in an environment of its own
+HA := .venv-ha
+HA_PYTHON := $(or $(shell command -v python3.13),$(PYTHON))
+HA_VERSION := $(if $(findstring 3.13,$(HA_PYTHON)),2026.2.3,2024.3.3)
+HA_PAHO := $(if $(findstring 3.13,$(HA_PYTHON)),2.1.0,1.6.1)
+
+.PHONY: run test test-ha lint fuzz bench deb lock clean
 
 run: $(VENV)/installed
-	@exec $(BIN)/twistd --nodaemon --pidfile= evok --demo
+	@exec $(BIN)/twistd --nodaemon --pidfile= evok --demo $(if $(MQTT),--mqtt $(MQTT))
 
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 	@echo 'Branch coverage of model and core:'
 	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --format=total
 	@$(BIN)/coverage report --include='evok_twisted/model/*,evok_twisted/core/*' --fail-under=95 >/dev/null
+
+test-ha: $(VENV)/test-installed $(HA)/installed
+	EVOK_HOME_ASSISTANT=$(abspath $(HA))/bin/python $(BIN)/python -m pytest tests/homeassistant
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
@@ -47,10 +57,15 @@ lock: $(BIN)/python
 	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(HA) build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
+
+$(HA)/installed:
+	@$(HA_PYTHON) -m venv $(HA)
+	@$(HA)/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==$(HA_VERSION) paho-mqtt==$(HA_PAHO)
+	@touch $@
 
 # exactly what was tested, as the files of versions and hashes say; and the package as a user has it, not in place:
 # Twisted finds plugins where they are installed

@@ -169,6 +169,12 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
     """What is to run, and, for ``--demo``, what simulates it."""
     if options["demo"]:
         _log.info("demo: a simulated Neuron L533 with one main board and two extensions; Ctrl-C ends it")
+        if options["mqtt"] is None:
+            _log.info("with a broker at hand, --mqtt tcp:localhost:1883 (make run MQTT=...) shows it in Home Assistant")
+        else:
+            _log.info(
+                "Home Assistant finds it by itself where its MQTT integration has the broker {b}", b=options["mqtt"]
+            )
         return demo.make(Definitions(shipped_definitions(), problems), reactor)
     config = cfg.load(Path(options["config"]), shipped_definitions(), problems, FRONT_SETTINGS)
     if config is None and not Path(options["config"]).exists():

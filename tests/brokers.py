@@ -249,9 +249,9 @@ class ScriptedBroker:
 class House:
     """A unit with one board, on a ``ScriptedBroker``."""
 
-    def __init__(self, model="00", version=5, home_assistant=None, **settings):
+    def __init__(self, model="00", version=5, home_assistant=None, name="1", **settings):
         self.clock = MemoryReactorClock()
-        self.rig = Rig(self.clock, model).start()
+        self.rig = Rig(self.clock, model, name=name).start()
         self.broker = ScriptedBroker(self.clock, version)
         self.problems = Problems()
         assistant = HomeAssistantSettings(**{"enabled": False, **(home_assistant or {})})

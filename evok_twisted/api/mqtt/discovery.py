@@ -28,8 +28,6 @@ LARGEST = 64_000
 HELD_BACK = 2.0
 
 _SENSORS = ("temp", "1wdevice")
-#: Where this is from.
-ORIGIN_URL = "https://pypi.org/project/evok-twisted/"
 
 
 class Describer:
@@ -94,7 +92,7 @@ class Describer:
         }
 
     def _head(self, device: dict[str, Any], available: Iterable[dict[str, str]]) -> dict[str, Any]:
-        origin = {"name": "evok-twisted", "sw": self._unit.version, "url": ORIGIN_URL}
+        origin = {"name": "evok-twisted", "sw": self._unit.version}
         if self._area:
             device["sa"] = self._area
         if self._unit.url:

@@ -22,7 +22,6 @@ from twisted.internet.ssl import (
 )
 
 from evok_twisted.config import FrontSettings
-from evok_twisted.core.identity import Role
 from evok_twisted.errors import ConfigError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.typedyaml import Settings
@@ -90,7 +89,7 @@ class MqttSettings(FrontSettings, frozen=True, kw_only=True):
     qos: Annotated[int, Meta(ge=0, le=1, description="0 or 1")] = 1
     commands: bool = True
     max_rate: Annotated[int, Meta(ge=1, le=10000, description="a whole number from 1 to 10000")] = 50
-    role: Role = "operator"
+    role: Literal["viewer", "operator", "admin"] = "operator"
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from brokers import House
 
 from evok_twisted.api.mqtt.commands import LARGEST_BULK, LARGEST_SET
+from evok_twisted.core.identity import Scopes
 from evok_twisted.model.registers import WriteCoil
 
 
@@ -264,3 +265,30 @@ def test_answers_are_dropped_with_the_connection_that_they_were_for(house):
     house.news()
     house.connect()
     assert house.broker.on("evok/plc1/reply") == []
+
+
+SETS = [
+    ("led/1_01/set", "1"),
+    ("led/1_01/set", '{"value":1,"timeout":1}'),
+    ("do/1_01/pwm_duty/set", "30"),
+    ("do/1_01/pwm_freq/set", "100"),
+    ("ao/1_01/set", "3"),
+    ("ao/1_01/mode/set", "Current"),
+    ("di/1_01/debounce/set", "60"),
+    ("led/1_01/alias/set", "lamp"),
+    ("wd/1_01/set", "1"),
+    ("register/1_0/set", "1"),
+]
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+def test_who_may_what_is_the_same_as_over_every_other_door(role):
+    house = House(role=role).start()
+    for topic, payload in SETS:
+        kind, circuit, *rest = topic.split("/")[:-1]
+        given = json.loads(payload) if payload.startswith("{") else {rest[0] if rest else "value": payload}
+        forbidden = Scopes(role).objection(house.rig.device(kind, circuit), given)
+        (answer,) = house.say(topic, payload)
+        assert answer["success"] is not bool(forbidden), answer
+        if forbidden:
+            assert (answer["error"]["code"], forbidden in answer["error"]["message"]) == ("forbidden", True)

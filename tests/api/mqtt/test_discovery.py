@@ -7,6 +7,7 @@ import json
 import pytest
 from brokers import House
 from discoveries import ALLOWED, MODELS, REQUIRED, UNITS_OF, messages_of
+from fakes import Rig
 
 from evok_twisted.model import sensors
 
@@ -329,3 +330,14 @@ def test_registers_are_no_entities():
 
 def test_all_devices_may_be_in_one_area():
     assert of(house(home_assistant={"area": "Cellar"}).start(), "unit")["dev"]["sa"] == "Cellar"
+
+
+def test_boards_whose_names_look_the_same_in_ids_are_two():
+    made = house(name="a b")
+    other = Rig(made.clock, "13", name="a_b", number=3).start()
+    for device in other.registry:
+        made.rig.registry.add(device)
+    made.start()
+    first, second = of(made, "board_a_b"), of(made, "board_a_b_")
+    assert {first["dev"]["name"], second["dev"]["name"]} == {"plc1 board a b", "plc1 board a_b"}
+    assert first["dev"]["ids"] != second["dev"]["ids"]
