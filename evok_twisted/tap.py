@@ -26,6 +26,7 @@ from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
 from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.mqtt import front as mqtt
+from evok_twisted.api.mqtt.settings import BROKER, BROKER_FORMS
 from evok_twisted.api.origins import Origins
 from evok_twisted.certificates import Certificate
 from evok_twisted.check import check
@@ -87,8 +88,8 @@ class Options(BaseOptions):
     def postOptions(self) -> None:
         if self["dialect"] is not None and self["dialect"] not in DIALECTS:
             raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
-        if self["mqtt"] is not None and not re.match(mqtt.BROKER, self["mqtt"]):
-            raise usage.UsageError(f"--mqtt: got {self['mqtt']!r}, expected {mqtt.BROKER_FORMS}")
+        if self["mqtt"] is not None and not re.match(BROKER, self["mqtt"]):
+            raise usage.UsageError(f"--mqtt: got {self['mqtt']!r}, expected {BROKER_FORMS}")
 
 
 #: The ways for clients to reach the service.
@@ -172,9 +173,7 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
         if options["mqtt"] is None:
             _log.info("with a broker at hand, --mqtt tcp:localhost:1883 (make run MQTT=...) shows it in Home Assistant")
         else:
-            _log.info(
-                "Home Assistant finds it by itself where its MQTT integration has the broker {b}", b=options["mqtt"]
-            )
+            _log.info("Home Assistant finds it where its MQTT integration has the broker {b}", b=options["mqtt"])
         return demo.make(Definitions(shipped_definitions(), problems), reactor)
     config = cfg.load(Path(options["config"]), shipped_definitions(), problems, FRONT_SETTINGS)
     if config is None and not Path(options["config"]).exists():

@@ -20,6 +20,10 @@ from evok_twisted.logs import Logger
 LOOK = 1.0
 #: Bytes of ``info``, at most: of more boards than fit, it says nothing.
 LARGEST_INFO = 2000
+#: Seconds by which the time of day has to be set, for the begin of the service to be another.
+SET = 60.0
+#: Other units of the same name that are told of.
+MOST_OTHERS = 16
 
 
 class Info(msgspec.Struct):
@@ -49,6 +53,8 @@ class About:
         self._url = url
         self._outbox: Outbox | None = None
         self._look = Timer(desk.clock, self.look)
+        #: when the service began, and what was said of that
+        self._started = self._said = 0.0
         #: topics of the boards and buses that were told of
         self._told: set[str] = set()
         #: serial numbers of other units of this name that were told of
@@ -60,7 +66,6 @@ class About:
         desk = self._desk
         boards = [device.circuit for device in desk if device.kind == "modbus_slave"]
         of: Any = next((one.state for one in desk if one.kind == "device_info" and one.group not in boards), None)
-        started = desk.wall() - desk.health().uptime
         return Info(
             version=version("evok-twisted"),
             model=of.model if of else "",
@@ -68,9 +73,16 @@ class About:
             sn=of.sn if of else 0,
             boards=boards,
             dialect=desk.dialect,
-            started=time_of_day(round(started)),
+            started=time_of_day(round(self._began())),
             url=self._url or UNSET,
         )
+
+    def _began(self) -> float:
+        """When the service did; another time only when the clock of the unit was set."""
+        began = self._desk.wall() - self._desk.health().uptime
+        if abs(began - self._started) > SET:
+            self._started = began
+        return self._started
 
     def begin(self, outbox: Outbox) -> None:
         """There is a connection to tell on."""
@@ -84,7 +96,7 @@ class About:
         self._look.stop()
 
     def _info(self) -> tuple[Retained]:
-        info = self.info
+        info, self._said = self.info, self._started
         payload = encode(info)
         if len(payload) > LARGEST_INFO:
             payload = encode(msgspec.structs.replace(info, boards=UNSET))
@@ -94,6 +106,8 @@ class About:
         """Tell which boards and buses answer, where that is news."""
         outbox = self._outbox
         if outbox is not None:
+            if self._began() != self._said:
+                outbox.put("info", self._info)
             found = dict(self.answering())
             for topic, payload in (*((topic, b"") for topic in self._told - found.keys()), *found.items()):
                 outbox.put_one(topic, payload)
@@ -111,12 +125,12 @@ class About:
         """Look at what somebody has said of a unit of this name: it should be this one."""
         try:
             other = msgspec.json.decode(payload)["sn"]
-        except (msgspec.DecodeError, LookupError, TypeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
             return
         ours = self.info.sn
-        if isinstance(other, int) and other and ours and other != ours and other not in self._others:
-            if len(self._others) < 16:  # what a broker says has no end
-                self._others.add(other)
+        known = other in self._others or len(self._others) >= MOST_OTHERS
+        if isinstance(other, int) and other and ours and other != ours and not known:
+            self._others.add(other)
             self._log.warn(
                 "MQTT: another unit, with the serial number {other}, is called {unit}; give one of them another name "
                 "(apis.mqtt.unit)",

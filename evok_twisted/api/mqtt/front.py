@@ -16,7 +16,7 @@ from evok_twisted.api.mqtt.discovery import Describer, Discovery
 from evok_twisted.api.mqtt.link import Link
 from evok_twisted.api.mqtt.outbox import Outbox
 from evok_twisted.api.mqtt.retained import REFUSED, ReadBack
-from evok_twisted.api.mqtt.settings import BROKER, BROKER_FORMS, MqttSettings, read_files
+from evok_twisted.api.mqtt.settings import MqttSettings, read_files
 from evok_twisted.api.mqtt.states import States
 from evok_twisted.api.mqtt.topics import Topics, level
 from evok_twisted.conditions import Subscription, Timer
@@ -35,6 +35,8 @@ LATEST_ONLINE = 5.0
 CONTRADICTION = 10.0
 #: Seconds after the start of Home Assistant for which it is left alone, at least and at most.
 AFTER_BIRTH = (1.0, 5.0)
+#: Seconds between two starts of it that are minded.
+BIRTHS = 30.0
 
 
 class Mqtt(Service):
@@ -68,6 +70,7 @@ class Mqtt(Service):
         self._birth = Timer(desk.clock, self._after_birth)
         self._contradict = Timer(desk.clock, self._say_online)
         self._contradicted = -CONTRADICTION
+        self._born = -BIRTHS
         self._synchronising = False
 
     def health(self) -> BrokerHealth:
@@ -206,7 +209,8 @@ class Mqtt(Service):
             self._about.compare(message.payload)
         elif message.topic == self._birth_topic:
             if message.payload == b"online" and not message.retained and not self._birth.running:
-                self._birth.start(random.uniform(*AFTER_BIRTH))  # noqa: S311 -- so that not all units do it at once
+                wait = random.uniform(*AFTER_BIRTH)  # noqa: S311 -- so that not all units do it at once
+                self._birth.start(max(wait, self._born + BIRTHS - self._desk.clock.seconds()))
         elif self._commands.is_command(message.topic):
             if self._settings.commands:
                 self._commands.take(message)
@@ -223,6 +227,7 @@ class Mqtt(Service):
     def _after_birth(self) -> None:
         """Home Assistant has begun: what the broker has lost of what it is to know is sent again."""
         connection, outbox = self._link.connection, self._outbox
+        self._born = self._desk.clock.seconds()
         if connection is not None and outbox is not None:
             done = Deferred.fromCoroutine(self._synchronise(connection, outbox))
             done.addErrback(lambda failure: self._log.warn("MQTT: {why}", why=failure.getErrorMessage()))
@@ -278,7 +283,5 @@ def _tell_of_names(desk: Desk, context: Context) -> None:
             message = f"the name {group!r} is {level(group)!r} in MQTT topics"
             problems.warning(problems.file_of("comm_channels"), "comm_channels", message)
 
-
-__all__ = ["BROKER", "BROKER_FORMS", "FRONT"]
 
 FRONT = Front("mqtt", MqttSettings, make)

@@ -16,6 +16,8 @@ from evok_twisted.model.kinds import KINDS
 
 #: Seconds that it may take in all, and without a message until a part is thought to be complete.
 LONGEST, QUIET = 2.0, 0.05
+#: Bytes of it that are kept, at most: others may have had the broker retain what they like.
+MOST = 16 << 20
 #: Kinds of which there are many, each of which is a part.
 _MANY = frozenset({"di", "ro", "do", "ai", "ao", "led", "register", "input", "relay"})
 #: Codes of the answer to a subscription from here on are refusals.
@@ -54,12 +56,15 @@ class ReadBack:
         )
         self._repeats = Repeats(self._log, desk.clock)
         self._heard = 0.0
+        self._room = MOST
 
     def take(self, message: Message, outbox: Outbox) -> None:
         """Note what the broker retains, if it is of ours."""
         if self._ours.match(message.topic) or message.topic.startswith(self._discovery):
             self._heard = self._desk.clock.seconds()
-            outbox.known[message.topic] = message.payload
+            self._room -= len(message.topic) + len(message.payload)
+            if self._room > 0:
+                outbox.known[message.topic] = message.payload
 
     async def read(self, connection: Connection) -> None:
         """Ask for all of it, and wait until it has come, or for ``LONGEST``.
@@ -68,6 +73,7 @@ class ReadBack:
         """
         clock = self._desk.clock
         end = clock.seconds() + LONGEST
+        self._room = MOST
         for part in self._parts:
             codes = await connection.subscribe([Wanted(pattern, qos=0) for pattern in part])
             for pattern, code in zip(part, codes, strict=False):

@@ -343,3 +343,42 @@ def test_a_stop_without_a_connection_is_done_at_once():
     assert house.front.stopService().called
     house.wait(60)
     assert len(house.clock.tcpClients) == 1  # the one that was given up
+
+
+def test_what_others_have_the_broker_retain_below_us_is_not_kept_without_a_bound(monkeypatch):
+    monkeypatch.setattr("evok_twisted.api.mqtt.retained.MOST", 4000)
+    house = House()
+    house.broker.retained |= {f"evok/plc1/led/x{n}": b"x" * 100 for n in range(200)}
+    house.start()
+    assert house.broker.retained["evok/plc1/status"] == b"online"
+    assert len(house.front._outbox.known) < 100
+
+
+def test_the_begin_of_the_service_is_told_again_when_the_clock_was_set(house):
+    def started():
+        return json.loads(house.broker.retained["evok/plc1/info"])["started"]
+
+    begun, wall = house.clock.seconds(), 1795654888.0
+    house.rig.events.wall = lambda: wall + house.clock.seconds() - begun
+    house.wait(2)
+    before = started()
+    house.news()
+    house.wait(5)
+    assert not any(one.topic == "evok/plc1/info" for one in house.news())
+    wall += 86400
+    house.wait(2)
+    assert before.startswith("2026-11-26") and started().startswith("2026-11-27")
+
+
+def test_home_assistant_may_start_as_often_as_it_likes(house):
+    for _ in range(10):
+        house.broker.deliver("homeassistant/status", "online")
+        house.wait(2)
+    seen = []
+    subscribe = house.front._link.connection.subscribe
+    house.front._link.connection.subscribe = lambda wanted: seen.append(wanted) or subscribe(wanted)
+    for _ in range(20):
+        house.broker.deliver("homeassistant/status", "online")
+        house.wait(0.5)
+    parts = len(house.front._read_back._parts)
+    assert len(seen) <= parts
