@@ -93,7 +93,13 @@ class Options(BaseOptions):
 
 
 #: The ways for clients to reach the service.
-FRONTS: tuple[Front, ...] = (site.FRONT, access.FRONT, websocket.FRONT, webhook.FRONT, mqtt.FRONT)
+FRONTS: tuple[Front, ...] = (
+    site.FRONT,
+    access.FRONT,
+    websocket.FRONT,
+    webhook.FRONT,
+    mqtt.FRONT,
+)
 #: What settings fronts have, by their keys.
 FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
 
