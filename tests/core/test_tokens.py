@@ -77,7 +77,7 @@ def test_a_file_keeps_all_of_a_token_but_the_token(file):
     House(file, token)
     assert load(file, Problems()) == {token.id: token}
     assert text not in file.read_text()
-    assert text.rpartition("_")[2] not in file.read_text()
+    assert text.split("_", 2)[2] not in file.read_text()  # the secret itself may have any _ in it
     assert file.stat().st_mode & 0o777 == 0o600
 
 
