@@ -33,6 +33,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	.ci/javascript $(VENV)/javascript
 
 fuzz: export FUZZ_SECONDS ?= 600
 fuzz: export FUZZ_SEED ?= $(shell date +%s)

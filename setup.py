@@ -21,6 +21,7 @@ setup(
     version=version(),
     # twisted.plugins is Twisted's: only our plugin file goes there
     packages=[*find_packages(include=["evok_twisted", "evok_twisted.*"]), "twisted.plugins"],
+    package_data={"evok_twisted.panel": ["static/*"]},
     data_files=[
         ("share/evok-twisted", ["conf/config.yaml"]),
         (

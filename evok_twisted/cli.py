@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from evok_twisted import certificates
 from evok_twisted import config as cfg
+from evok_twisted.core import issuing
 from evok_twisted.core.identity import ROLES, Scopes
-from evok_twisted.core.tokens import Token, changing, digest_of, fresh, load, networks_of, scopes_of, shown_time
+from evok_twisted.core.tokens import Token, changing, load, networks_of, scopes_of, shown_time
 from evok_twisted.errors import ConfigError
 from evok_twisted.hosts import as_address
 from evok_twisted.problems import Problems
@@ -25,10 +26,6 @@ from evok_twisted.problems import Problems
 #: Exit status for what could not be done; of a command line that cannot be understood it is 2, by argparse.
 FAILED = 1
 
-#: Seconds within which a link is of use.
-LINK_LASTS = 600.0
-#: Seconds for which tokens that have expired stay in the list.
-SHOWN_EXPIRED = 30 * 86400.0
 #: Where the panel is, on each of our servers.
 PANEL = "/panel/"
 
@@ -202,29 +199,16 @@ def _telling(file: Path) -> Iterator[Problems]:
 def _changing(file: Path) -> Iterator[dict[str, Token]]:
     """The tokens, to be changed; those that are long expired are let go."""
     with _telling(file) as problems, changing(file, problems, owned=False) as tokens:
-        for token in list(tokens.values()):
-            if token.expired(time.time() - SHOWN_EXPIRED):
-                del tokens[token.id]
+        issuing.tidy(tokens, time.time())
         yield tokens
 
 
-def _named(name: str) -> str:
-    if not 1 <= len(name) <= 64:
-        raise ValueError("NAME has 1 to 64 characters")
-    return name
-
-
 def _create(given: argparse.Namespace) -> None:
-    now = time.time()
-    name, scopes, networks = _named(given.name), scopes_of(given.role, given.write), networks_of(given.networks)
-    expires = None if given.expires is None else now + given.expires
+    scopes, networks = scopes_of(given.role, given.write), networks_of(given.networks)
     with _changing(_file(given.config)) as tokens:
-        if any(token.name == name for token in tokens.values()):
-            raise ValueError(f"there is a token of the name {name} already; revoke it, or choose another")
-        id, text = fresh(tokens)
-        tokens[id] = Token(id, name, scopes, networks, now, expires, digest_of(text))
-    until = "" if expires is None else f", until {shown_time(expires)}"
-    print(f"token {id} of {given.name} ({given.role}){until}; it is not shown again:", file=sys.stderr)
+        token, text = issuing.create(tokens, given.name, scopes, networks, time.time(), given.expires)
+    until = "" if token.expires is None else f", until {shown_time(token.expires)}"
+    print(f"token {token.id} of {given.name} ({given.role}){until}; it is not shown again:", file=sys.stderr)
     print(text)
 
 
@@ -255,24 +239,18 @@ def _list(given: argparse.Namespace) -> None:
 
 def _revoke(given: argparse.Namespace) -> None:
     with _changing(_file(given.config)) as tokens:
-        found = [token for token in tokens.values() if given.which in (token.id, token.name)]
-        if not found:
-            known = ", ".join(f"{token.id} ({token.name})" for token in tokens.values()) or "none"
-            raise ValueError(f"there is no token {given.which}; there are {known}")
-        for token in found:
-            del tokens[token.id]
+        found = issuing.revoke(tokens, given.which)
     for token in found:
         print(f"token {token.id} of {token.name} is of no use any more", file=sys.stderr)
 
 
 def _link(given: argparse.Namespace) -> None:
-    apis, now, name = _apis(given.config), time.time(), _named(given.name)
+    apis = _apis(given.config)
     address = given.url or _served_at(apis)
     with _changing(_file_of(given.config, apis)) as tokens:
-        id, code = fresh(tokens)
-        scopes = Scopes(given.role)
-        tokens[id] = Token(id, name, scopes, (), now, now + LINK_LASTS, digest_of(code), once=True)
-    print(f"it logs one browser in as {given.role}, until {shown_time(now + LINK_LASTS)}:", file=sys.stderr)
+        token, code = issuing.link(tokens, given.name, Scopes(given.role), time.time())
+    until = shown_time(token.expires or 0.0)
+    print(f"it logs one browser in as {given.role}, until {until}:", file=sys.stderr)
     print(f"{address}{PANEL}#code={code}")
 
 

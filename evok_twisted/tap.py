@@ -20,7 +20,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import access, site, webhook, websocket
+from evok_twisted.api import access, logbook, panel, site, webhook, websocket
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
@@ -96,6 +96,8 @@ class Options(BaseOptions):
 FRONTS: tuple[Front, ...] = (
     site.FRONT,
     access.FRONT,
+    logbook.FRONT,
+    panel.FRONT,
     websocket.FRONT,
     webhook.FRONT,
     mqtt.FRONT,

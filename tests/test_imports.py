@@ -14,7 +14,7 @@ PACKAGE = "evok_twisted"
 #: Of the parts of one layer, none imports another.
 LAYERS = [
     [""],
-    ["errors"],
+    ["errors", "panel"],
     ["yamlnodes"],
     ["problems", "logs", "serialport", "hosts", "settingtypes", "files"],
     ["typedyaml"],
@@ -144,6 +144,7 @@ DESCRIBED = {
     "api.schemas": {"core.dialects", "core.health"},
     "api.mqtt.front": {"core.health"},
     "api.mqtt.link": {"core.health"},
+    "api.tokens": {"core.issuing", "core.keyring", "core.tokens"},
     "api.gate": {"core.keyring", "core.sessions", "core.tokens"},
 }
 

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 from twisted.web.server import Request
 
+from evok_twisted.api import tokens
 from evok_twisted.api.front import AlwaysThere, Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import JsonResource, Operation, identity_of, json, path_of
 from evok_twisted.api.messages import encode
 from evok_twisted.core.identity import ROLES, Identity
-from evok_twisted.errors import BadRequest, NotFound
+from evok_twisted.errors import BadRequest
 
 _WHO: Mapping[str, Any] = {
     "type": "object",
@@ -53,6 +54,7 @@ class Access(JsonResource):
         "login": {b"POST": Operation("login", "Show a token, or the code of a link, for a cookie", _WHO, _SHOWN)},
         "logout": {b"POST": Operation("logout", "Forget the cookie", _WHO)},
         "whoami": {b"GET": Operation("whoami", "Who asks, and what they may do", _WHO)},
+        **tokens.PATHS,
     }
 
     def __init__(self, gate: Gate) -> None:
@@ -60,13 +62,22 @@ class Access(JsonResource):
         self._gate = gate
 
     def get(self, request: Request) -> bytes:
-        return json(request, _who(identity_of(request, "rest")))
+        identity = identity_of(request, "rest")
+        if path_of(request) == ["whoami"]:
+            return json(request, _who(identity))
+        return json(request, encode({"tokens": tokens.listing(self._gate.keyring, identity)}))
+
+    def delete(self, request: Request) -> bytes:
+        revoked = tokens.revoke(self._gate.keyring, identity_of(request, "rest"), path_of(request)[1])
+        return json(request, encode(revoked))
 
     def post(self, request: Request) -> bytes:
-        if path_of(request) == ["logout"]:
+        path = path_of(request)
+        if path == ["logout"]:
             return json(request, _who(self._gate.log_out(request)))
-        if path_of(request) != ["login"]:
-            raise NotFound("there is login, logout and whoami")
+        if path != ["login"]:
+            done = tokens.change(self._gate.keyring, identity_of(request, "rest"), path, self.body(request))
+            return json(request, encode(done))
         try:
             given = msgspec.json.decode(self.body(request), type=Shown)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

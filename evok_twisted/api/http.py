@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from evok_twisted.api.messages import Failed, encode
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.identity import ANONYMOUS, NOTHING, Identity
-from evok_twisted.errors import BadValue, EvokError, NotFound, Unauthorized
+from evok_twisted.errors import BadValue, EvokError, Forbidden, NotFound, Unauthorized
 from evok_twisted.logs import Logger
 from evok_twisted.model.kinds import DIALECTS, Dialect
 
@@ -77,6 +77,19 @@ def identity_of(request: Request, via: str) -> Identity:
     return found._replace(via=via)
 
 
+def for_admins(identity: Identity, what: str) -> None:
+    """Let nobody but admins go on.
+
+    :param what: is for admins, as in ``the log is``.
+    :raises Unauthorized: nobody knows who it is.
+    :raises Forbidden: somebody else.
+    """
+    if not identity.scopes.may_read:
+        raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
+    if identity.scopes.role != "admin":
+        raise Forbidden(f"{identity}: {what} for the role admin")
+
+
 def options(request: Request, methods: Iterable[bytes]) -> bytes:
     """Answer OPTIONS, which may be asked of any path, with what it takes."""
     request.setResponseCode(204)
@@ -86,6 +99,14 @@ def options(request: Request, methods: Iterable[bytes]) -> bytes:
         request.setHeader(b"access-control-allow-methods", allowed)
         request.setHeader(b"access-control-allow-headers", b"Authorization, Content-Type, X-Requested-With")
     return b""
+
+
+def not_allowed(request: Request, methods: Iterable[bytes]) -> bytes:
+    """Answer a method that a path does not take."""
+    allowed = b", ".join(methods)
+    request.setHeader(b"allow", allowed)
+    method = request.method.decode(errors="replace")
+    return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
 
 
 def path_of(request: Request) -> list[str]:
@@ -102,6 +123,7 @@ class Operation(NamedTuple):
     :ivar takes: the JSON Schema of what is POSTed.
     :ivar errors: what may be wrong besides what may be wrong with every request.
     :ivar form: whether that may come as a form, too.
+    :ivar query: what may stand behind ``?``: what each is, and its JSON Schema.
     :ivar also: other statuses of a success, each with what it means.
     """
 
@@ -112,6 +134,7 @@ class Operation(NamedTuple):
     errors: tuple[type[EvokError], ...] = ()
     also: Mapping[int, str] = {}
     form: bool = False
+    query: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
 
 
 #: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.
@@ -148,9 +171,11 @@ class JsonResource(Resource):
             if method == b"OPTIONS":
                 return self._options(request)
             if method not in self.allowed(request):
-                return self._not_allowed(request)
+                return not_allowed(request, self.allowed(request))
             if method == b"POST":
                 return self.post(request)
+            if method == b"DELETE":
+                return self.delete(request)
             return _body(request, self.get(request))
         except EvokError as error:
             return _body(request, refused(request, error))
@@ -181,6 +206,10 @@ class JsonResource(Resource):
         """Answer POST."""
         raise NotImplementedError
 
+    def delete(self, request: Request) -> bytes:
+        """Answer DELETE."""
+        raise NotImplementedError
+
     def later(self, request: Request, body: Deferred[bytes]) -> int:
         """Answer when ``body`` is there; its failure is told as any other.
 
@@ -209,12 +238,6 @@ class JsonResource(Resource):
             return options(request, self.allowed(request))
         except NotFound:
             return options(request, (b"OPTIONS",))
-
-    def _not_allowed(self, request: Request) -> bytes:
-        allowed = b", ".join(self.allowed(request))
-        request.setHeader(b"allow", allowed)
-        method = request.method.decode(errors="replace")
-        return failed(request, "MethodNotAllowed", f"{method:.20} is not for this path; {allowed.decode()} are", 405)
 
 
 class DeskResource(JsonResource):

@@ -135,6 +135,7 @@ def _parameters(path: str, desk: Desk, *, chooses: bool) -> list[dict[str, Any]]
             {"type": "string", "minLength": 1, "examples": circuits[:8]},
         ),
         "property": ("A field of the state", {"type": "string", "minLength": 1, "examples": ["value"]}),
+        "id": ("The id of a token", {"type": "string", "minLength": 1, "examples": ["0a1b2c3d"]}),
     }
     found = [
         {"name": name, "in": "path", "required": True, "description": known[name][0], "schema": known[name][1]}
@@ -167,6 +168,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
         wrong = refs[0] if len(refs) == 1 else {"anyOf": refs}
         responses[str(status)] = {"description": " or ".join(found), "content": {_JSON: {"schema": wrong}}}
     described: dict[str, Any] = {"summary": operation.summary, "responses": responses}
+    if operation.query:
+        described["parameters"] = [
+            {"name": name, "in": "query", "description": what, "schema": schema}
+            for name, (what, schema) in operation.query.items()
+        ]
     if operation.takes is not None:
         kinds = (_JSON, *((_FORM, _MULTIPART) if operation.form else ()))
         content = {kind: {"schema": operation.takes} for kind in kinds}

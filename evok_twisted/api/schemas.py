@@ -11,6 +11,9 @@ import msgspec
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.http import schema_of
+from evok_twisted.api.logbook import LogPage
+from evok_twisted.api.panel import Rules
+from evok_twisted.api.tokens import Issued, Narrowing, NewLink, NewToken, ShownTokens
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.dialects import schema
 from evok_twisted.core.health import Report
@@ -20,7 +23,6 @@ from evok_twisted.model.kinds import DEVICES, DIALECTS, names
 #: What may be wrong that is no ``EvokError``, by its name, each with what it means.
 _MEANINGS: Mapping[str, str] = {
     "MethodNotAllowed": "The path does not take this method",
-    "TooLarge": "The body is larger than the service takes",
 }
 
 
@@ -55,7 +57,7 @@ def schemas(desk: Desk) -> dict[str, Any]:
     states = _states(types)
     return {
         **{name: of for name, of in types.items() if name not in states},
-        **_bulk_request(),
+        **_sent_and_answered(),
         **states,
         "State": {
             "description": "What a circuit shows; its kind is told by dev",
@@ -78,8 +80,8 @@ def schemas(desk: Desk) -> dict[str, Any]:
     }
 
 
-def _bulk_request() -> dict[str, Any]:
-    made = components([BulkRequest, Report])
+def _sent_and_answered() -> dict[str, Any]:
+    made = components([BulkRequest, Report, LogPage, ShownTokens, NewToken, Narrowing, NewLink, Issued, Rules])
     for name in ("IndividualAssignment", "GroupAssignment"):
         made[name]["properties"]["assigned_values"] = schema_of("Parameters")
     return made

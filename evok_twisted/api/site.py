@@ -19,6 +19,7 @@ from evok_twisted.api.limits import Bodies, Doorkeeper
 from evok_twisted.api.messages import encode
 from evok_twisted.api.openapi import OpenApi
 from evok_twisted.api.origins import Origins
+from evok_twisted.api.panel import to
 from evok_twisted.api.rest import Rest
 from evok_twisted.api.rpc import Rpc
 from evok_twisted.core.desk import Desks
@@ -42,6 +43,9 @@ class Root(JsonResource):
         return self if path == b"" else Nowhere(self._paths)
 
     def get(self, request: Request) -> bytes:
+        if "/panel" in self._paths and b"text/html" in (request.getHeader(b"accept") or b""):
+            request.setHeader(b"vary", b"Accept")
+            return to(request, b"panel/")
         about = {"service": "evok-twisted", "version": our_version(), "paths": self._paths}
         return json(request, encode(about))
 

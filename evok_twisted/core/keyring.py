@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -122,15 +123,34 @@ class Keyring(Service):
         link = self._find(code, address, once=True)
         _, unknown = fresh(())
         token = link._replace(once=False, expires=self._wall() + LINKED, digest=digest_of(unknown))
+        with self.changing() as tokens:
+            if tokens.get(link.id) != link:
+                raise Unauthorized("this link was used, or is not for use any more")
+            tokens[link.id] = token
+        return token
+
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, Token]]:
+        """The tokens of the file, which is written with what becomes of them, and then holds.
+
+        :raises NotSaved: it cannot be; nothing has changed.
+        """
         try:
             with changing(self.file, Problems()) as tokens:
-                if tokens.get(link.id) != link:
-                    raise Unauthorized("this link was used, or is not for use any more")
-                tokens[link.id] = token
+                yield tokens
         except (ConfigError, OSError) as error:
-            raise NotSaved(f"the link could not be used: {self.file}: {error}") from error
+            raise NotSaved(f"{self.file}: {getattr(error, 'strerror', None) or error}") from error
         self.look()
-        return token
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """Those that are of use."""
+        return tuple(self._tokens.values())
+
+    @property
+    def now(self) -> float:
+        """The time of day, in seconds of the Unix epoch."""
+        return self._wall()
 
     def _find(self, text: str, address: str, *, once: bool) -> Token:
         self.failures.check(address)

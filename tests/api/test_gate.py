@@ -168,6 +168,8 @@ OPEN = {
     ("/access/login", "POST"),
     ("/access/logout", "POST"),
 }
+#: What is read by admins only.
+FOR_ADMINS = {"/access/tokens"}
 
 
 def paths(house):
@@ -176,7 +178,7 @@ def paths(house):
         assert isinstance(resource, JsonResource), f"{prefix}: this test is to know of it"
         for template, operations in resource.paths.items():
             path = "/".join(["", prefix.decode(), *([template] if template else [])])
-            path = path.format(dev="led", circuit="1_01", property="value")
+            path = path.format(dev="led", circuit="1_01", property="value", id="0a1b2c3d")
             yield from ((path, method.decode()) for method in operations)
 
 
@@ -196,7 +198,8 @@ def test_nothing_but_what_everybody_may_know_is_open(house, sort):
 def test_whoever_may_read_may_read_all(house, sort):
     for path, method in paths(house):
         if method == "GET":
-            assert house.get(path, **house.bearer(sort)).status in (200, 503), path
+            allowed = (403,) if path in FOR_ADMINS and sort != "admin" else (200, 503)
+            assert house.get(path, **house.bearer(sort)).status in allowed, path
 
 
 def test_of_the_health_everybody_may_know_the_one_word(house):
@@ -620,3 +623,103 @@ def test_a_token_that_is_no_more_what_it_was_ends_its_connections(house, over, h
     house.save()
     house.clock.advance(LOOK)
     assert closed_with(over) == (4401, "the token is of no use any more")
+
+
+# Admins make, narrow and revoke tokens
+
+
+def asked(house, method, path, body=None, sort="admin"):
+    data = b"" if body is None else json.dumps(body).encode()
+    return house.web.send(method, path, data, **house.bearer(sort)).received
+
+
+def test_a_token_that_an_admin_makes_is_of_use_at_once_and_kept_as_a_digest(house):
+    wanted = {"name": "anna", "role": "operator", "write": ["led/1_02"], "networks": ["192.168.0.0/16"], "lasts": 3600}
+    answer = asked(house, "POST", "/access/tokens", wanted)
+    made, text = answer.json["token"], answer.json["text"]
+    assert answer.status == 200 and made["expires"] == "2027-01-15T09:00:00.000Z"
+    assert text not in house.file.read_text()
+    house.texts["anna"] = text
+    assert house.set("anna", "1_02").status == 200 and house.set("anna", "1_01").status == 403
+    listed = {one["name"]: one for one in asked(house, "GET", "/access/tokens").json["tokens"]}
+    assert listed["anna"] == made and "expired" not in listed
+
+
+def test_a_token_is_narrowed_while_it_is_in_use(house):
+    id = house.tokens["operator"].id
+    answer = asked(house, "POST", f"/access/tokens/{id}", {"write": ["led/1_02"]})
+    assert (answer.status, answer.json["write"], answer.json["role"]) == (200, ["led/1_02"], "operator")
+    assert house.set("operator", "1_01").status == 403
+    assert asked(house, "POST", f"/access/tokens/{id}", {"role": "viewer", "write": None}).json["write"] is None
+    assert house.set("operator", "1_02").status == 403
+
+
+def test_a_token_that_is_revoked_is_of_no_use(house):
+    id = house.tokens["operator"].id
+    assert asked(house, "DELETE", f"/access/tokens/{id}").json["name"] == "operator"
+    assert house.set("operator").status == 401
+    assert asked(house, "DELETE", f"/access/tokens/{id}").error == (404, "NotFound")
+
+
+def test_a_link_that_an_admin_makes_logs_in_once(house):
+    answer = asked(house, "POST", "/access/link", {"role": "viewer"})
+    assert answer.json["token"]["link"]
+    code = {"code": answer.json["text"]}
+    assert asked(house, "POST", "/access/login", code, sort="none").json["role"] == "viewer"
+    assert asked(house, "POST", "/access/login", code, sort="none").status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"name": "x"}, (400, "BadRequest")),
+        ({"name": "x", "role": "king"}, (400, "BadRequest")),
+        ({"name": "x", "role": "admin", "colour": "red"}, (400, "BadRequest")),
+        ({"name": "", "role": "admin"}, (400, "BadValue")),
+        ({"name": "x" * 65, "role": "admin"}, (400, "BadValue")),
+        ({"name": "viewer", "role": "admin"}, (400, "BadValue")),
+        ({"name": "x", "role": "operator", "write": ["lamp"]}, (400, "BadValue")),
+        ({"name": "x", "role": "operator", "networks": ["home"]}, (400, "BadValue")),
+        ({"name": "x", "role": "operator", "lasts": -1}, (400, "BadRequest")),
+    ],
+)
+def test_a_token_that_cannot_be_is_not_made(house, body, error):
+    before = house.file.read_text()
+    assert asked(house, "POST", "/access/tokens", body).error == error
+    assert house.file.read_text() == before
+
+
+@pytest.mark.parametrize("sort", ["none", "viewer", "operator", "narrowed"])
+def test_tokens_are_for_admins(house, sort):
+    before = house.file.read_text()
+    for method, path, body in (
+        ("GET", "/access/tokens", None),
+        ("POST", "/access/tokens", {"name": "x", "role": "viewer"}),
+        ("POST", f"/access/tokens/{house.tokens['viewer'].id}", {"role": "admin"}),
+        ("DELETE", f"/access/tokens/{house.tokens['viewer'].id}", None),
+        ("POST", "/access/link", {"role": "admin"}),
+    ):
+        assert asked(house, method, path, body, sort).status == (401 if sort == "none" else 403)
+    assert house.file.read_text() == before
+
+
+def test_an_admin_that_is_narrowed_makes_none_that_may_more(house):
+    house.tokens["admin"] = house.tokens["admin"]._replace(scopes=Scopes("admin", ("led/1_01",)))
+    house.save()
+    house.ring.look()
+    assert asked(house, "POST", "/access/tokens", {"name": "x", "role": "admin"}).status == 403
+
+
+def test_a_file_that_cannot_be_written_changes_nothing(house, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("evok_twisted.core.tokens.write_file", full)
+    answer = asked(house, "POST", "/access/tokens", {"name": "x", "role": "viewer"})
+    assert answer.error == (500, "NotSaved") and "No space left" in answer.json["errors"]["NotSaved"]
+    assert "x" not in {one["name"] for one in asked(house, "GET", "/access/tokens").json["tokens"]}
+
+
+def test_where_nobody_is_asked_there_are_no_tokens():
+    web = Client()
+    assert web.get("/access/tokens").error == (409, "Conflict")

@@ -124,13 +124,12 @@ def _as_described(monkeypatch, _described):
     assert not wrong
 
 
-@pytest.fixture
-def twistd(tmp_path):
+def _started(directory):
     """Starts processes, and ends those that are left."""
     started = []
 
     def start(*arguments):
-        process = Process(*arguments, cwd=tmp_path)
+        process = Process(*arguments, cwd=directory)
         started.append(process)
         return process
 
@@ -138,6 +137,18 @@ def twistd(tmp_path):
     for process in started:
         process.stop(signal.SIGKILL)
         assert not [line for line in process.lines if SECRET.search(line)], "a log shows a secret"
+
+
+@pytest.fixture
+def twistd(tmp_path):
+    """Starts processes, and ends those that are left."""
+    yield from _started(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def twistd_of_module(tmp_path_factory):
+    """As ``twistd``, for all tests of a module."""
+    yield from _started(tmp_path_factory.mktemp("twistd"))
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ VERDICTS = {
     "asked beforehand": (204, 204, 204, 204, 401, 401, 403, 403, 204),
     "reads": (401, 200, 200, 200, 401, 401, 403, 403, 200),
     "operates": (401, 403, 200, 403, 401, 401, 403, 403, 200),
+    "administers": (401, 403, 403, 403, 401, 401, 403, 403, 200),
     "promises": (401, 403, 200, 403, 401, 401, 403, 403, 200),
 }
 SET = {"value": 1}
@@ -73,6 +74,13 @@ PATHS = {
     ("/access/whoami", "get"): ("open", None),
     ("/access/logout", "post"): ("open", {}),
     ("/access/login", "post"): ("open", "a token"),
+    ("/access/tokens", "get"): ("administers", None),
+    ("/access/tokens", "post"): ("administers", {"name": "{n}", "role": "viewer"}),
+    ("/access/tokens/{id}", "post"): ("administers", {"role": "viewer"}),
+    ("/access/tokens/{id}", "delete"): ("administers", None),
+    ("/access/link", "post"): ("administers", {"role": "viewer"}),
+    ("/log", "get"): ("administers", None),
+    ("/panel/rules", "get"): ("reads", None),
 }
 #: Every command of the WebSocket: what it is, and the message.
 COMMANDS = {
@@ -121,12 +129,22 @@ class House:
 
     def verdict(self, sort, path, method, body):
         """The status of an answer; of one of JSON-RPC, which is always 200, that of its error."""
-        path = path.format(dev="led", circuit="1_02", property="value")
+        spare = self.spare() if "{id}" in path else ""
+        path = path.format(dev="led", circuit="1_02", property="value", id=spare)
+        if isinstance(body, dict) and body.get("name") == "{n}":
+            body = {**body, "name": f"token {next(self._hosts)}"}
         body = {"token": self.tokens.get(sort, self.tokens["viewer"])} if body == "a token" else body
         answer = requests.request(method, f"{self.address}{path}", json=body, headers=self.headers(sort), timeout=5)
         if path == "/rpc" and method == "post" and answer.status_code == 200:
             return {"forbidden": 403}[answer.json()["error"]["data"]["code"]] if "error" in answer.json() else 200
         return answer.status_code
+
+    def spare(self):
+        """The id of a token that nobody needs."""
+        made = {"name": f"spare {next(self._hosts)}", "role": "viewer"}
+        headers = self.headers("admin")
+        answer = requests.post(f"{self.address}/access/tokens", json=made, headers=headers, timeout=5)
+        return answer.json()["token"]["id"]
 
     def over(self, sort, query=""):
         headers = self.headers(sort)
