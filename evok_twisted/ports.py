@@ -112,10 +112,11 @@ class Port(StreamServerEndpointService):
     """Listens while it runs.
 
     :param what: how to tell, with ``{where}``, what is to be found at a port.
+    :param page: likewise, what a person is to open in a browser, if there is anything.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str) -> None:
-        self._reporting = _Reporting(endpoint, what)
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str, page: str = "") -> None:
+        self._reporting = _Reporting(endpoint, what, page)
         super().__init__(self._reporting, factory)
 
     def privilegedStartService(self) -> None:
@@ -134,9 +135,10 @@ class _Reporting:
 
     _log = Logger()
 
-    def __init__(self, endpoint: IStreamServerEndpoint, what: str) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, what: str, page: str) -> None:
         self._endpoint = endpoint
         self._what = what
+        self._page = page
         self.failed = False
 
     def listen(self, factory: IProtocolFactory) -> Any:
@@ -146,6 +148,8 @@ class _Reporting:
         host: Any = port.getHost()
         where = f"{host.host}:{host.port}" if hasattr(host, "port") else str(host)
         self._log.info("listening: {what}", what=self._what.format(where=where))
+        if self._page and hasattr(host, "port"):
+            self._log.info("panel: {page}", page=self._page.format(where=where))
         return port
 
     def _failed(self, failure: Failure) -> None:

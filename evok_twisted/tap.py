@@ -275,7 +275,7 @@ def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStr
     for scheme, endpoint in endpoints:
         page = f"{scheme.replace('ws', 'http')}://{{where}}/"
         url = f"{scheme}://{{where}}/ws" if websocket.PATH in context.tree else page
-        yield Port(endpoint, served, url)
+        yield Port(endpoint, served, url, f"{page}panel/" if b"panel" in context.tree else "")
 
 
 class EvokService(MultiService):

@@ -144,6 +144,7 @@ DESCRIBED = {
     "api.schemas": {"core.dialects", "core.health"},
     "api.mqtt.front": {"core.health"},
     "api.mqtt.link": {"core.health"},
+    "api.webhook": {"core.health"},
     "api.tokens": {"core.issuing", "core.keyring", "core.tokens"},
     "api.gate": {"core.keyring", "core.sessions", "core.tokens"},
 }

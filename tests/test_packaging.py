@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -86,3 +91,26 @@ def test_the_configuration_that_is_installed_has_no_hardware_is_for_this_machine
     assert (config.apis.access.anonymous.local, config.apis.access.anonymous.network) == ("admin", "none")
     assert (config.apis.address, config.apis.port) == ("127.0.0.1", 8080)
     assert "\nautogen: true\n" in (ROOT / "conf" / "config.yaml").read_text()
+
+
+BUILDING = "import setuptools.build_meta as m, sys; print(getattr(m, f'build_{sys.argv[1]}')(sys.argv[2]))"
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_the_panel_is_in_what_is_built(kind, tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "tests", "docs", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    (source / ".ci").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", BUILDING, kind, tmp_path],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    built = tmp_path / done.stdout.splitlines()[-1]
+    names = zipfile.ZipFile(built).namelist() if kind == "wheel" else tarfile.open(built).getnames()
+    static = {path.name for path in (ROOT / "evok_twisted" / "panel" / "static").iterdir()}
+    assert {name.rpartition("/")[2] for name in names if "panel/static/" in name} == static

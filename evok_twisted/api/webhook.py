@@ -35,6 +35,7 @@ from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import EVERYTHING, Filter
+from evok_twisted.core.health import WebhookHealth
 from evok_twisted.core.identity import VIEWER, Identity
 from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
@@ -84,6 +85,7 @@ class Webhook:
         self._stopped = False
         self._subscription: Subscription | None = None
         self._down = Condition(Repeats(self._log, clock, burst=4), clock)
+        self._why: str | None = None
 
     def start(self) -> None:
         """Send changes from now on."""
@@ -118,9 +120,16 @@ class Webhook:
             return
         self._waiting.give_back(self._sending)
         message = "webhook {url} fails: {why}; changes are kept; retrying"
-        self._down.begin(message, url=self._url, why=_reason(failure))
+        self._why = _reason(failure)
+        self._down.begin(message, url=self._url, why=self._why)
         self._retry.start(backoff(self._failures, 1.0, SLOWEST_RETRY))
         self._failures += 1
+
+    @property
+    def health(self) -> WebhookHealth:
+        """How it is."""
+        working, since = not self._down.lasts, round(self._clock.seconds() - self._down.since, 3)
+        return WebhookHealth(self._url, working, since, None if working else self._why)
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -252,9 +261,11 @@ def make(context: Context, settings: WebhookSettings) -> Webhooks | None:
     if unknown:
         problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
     send = sender(agent(context.reactor))
-    return Webhooks(
+    made = Webhooks(
         Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events) for url in urls
     )
+    context.desks.report("webhooks", lambda: tuple(hook.health for hook in made.hooks))
+    return made
 
 
 def _urls(settings: WebhookSettings, problems: Problems) -> Iterator[str]:

@@ -324,6 +324,7 @@ class _Goodbye(Service):
 def make(context: Context, settings: WebSocketSettings) -> IService:
     """Serve the WebSocket, under the path ``PATH``."""
     clients = ConnectionFactory(context.desks, context.reactor, settings, context.gate)
+    context.desks.report("clients", lambda: len(clients.connections))
     context.tree[PATH] = UpgradeResource(clients)
     context.tree[b"asyncapi.json"] = AsyncApi(context.desks)
     return _Goodbye(clients)

@@ -13,7 +13,7 @@ from evok_twisted.core.commands import Commands
 from evok_twisted.core.dialects import fragment, fragment_of, listing, settable, state_object
 from evok_twisted.core.events import Change, ChangeSet, Events, Subscriber
 from evok_twisted.core.filters import Filter, parse_filter
-from evok_twisted.core.health import BrokerHealth, Health, Report
+from evok_twisted.core.health import Health, Report
 from evok_twisted.core.identity import Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.pulserecord import PulseRecord
@@ -231,9 +231,9 @@ class Desks:
             raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
         return Desk(self._core, dialect or self._default, identity)
 
-    def report_broker(self, health: Callable[[], BrokerHealth], warnings: Callable[[], Iterable[str]]) -> None:
-        """Let the health of the service say how the connection to an MQTT broker is."""
-        self._core.health.broker = health
+    def report(self, name: str, of: Callable[[], object], warnings: Callable[[], Iterable[str]] = tuple) -> None:
+        """Let the health of the service have, in the field ``name``, what ``of`` returns, and these warnings."""
+        self._core.health.ask(name, of)
         self._core.health.warn_of(warnings)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -25,11 +25,13 @@ class Watched(Protocol):
 
 
 class SlaveHealth(msgspec.Struct, frozen=True):
-    """``last_comm`` is in seconds, as that of the state of a ``modbus_slave``."""
+    """``last_comm`` is in seconds, as that of the state of a ``modbus_slave``; for ``since`` seconds it has been
+    ``online``, or has not."""
 
     circuit: str
     slave_id: int
     online: bool
+    since: float
     last_comm: float
     errors: int
     timeouts: int
@@ -59,10 +61,19 @@ class BrokerHealth(msgspec.Struct, frozen=True):
     commands: int
 
 
+class WebhookHealth(msgspec.Struct, frozen=True):
+    """A receiver, and for how many seconds it has been ``working`` or not; ``why`` it is not."""
+
+    url: str
+    working: bool
+    since: float
+    why: str | None
+
+
 class Report(msgspec.Struct, frozen=True):
     """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
-    meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there; ``mqtt`` is there
-    where a broker is configured."""
+    meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there. Of ``clients`` of
+    the WebSocket, ``webhooks`` and ``mqtt`` it tells where they are configured."""
 
     healthy: bool
     reasons: tuple[str, ...]
@@ -73,6 +84,8 @@ class Report(msgspec.Struct, frozen=True):
     version: str
     uptime: float
     buses: tuple[BusHealth, ...]
+    clients: int | UnsetType = UNSET
+    webhooks: tuple[WebhookHealth, ...] | UnsetType = UNSET
     mqtt: BrokerHealth | UnsetType = UNSET
 
 
@@ -103,8 +116,8 @@ class Health:
         self._failsafes = failsafes
         self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
-        #: how the connection to the broker is, where one is configured
-        self.broker: Callable[[], BrokerHealth] | None = None
+        #: what fronts have to say, by the field of the report
+        self._fronts: dict[str, Callable[[], object]] = {}
 
     def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
         """Mind ``bus`` and what is on it, in place of what was on it before.
@@ -117,6 +130,10 @@ class Health:
     def warn_of(self, warnings: Callable[[], Iterable[str]]) -> None:
         """Tell of what ``warnings`` returns, too: sentences about what costs nothing yet."""
         self._warners.append(warnings)
+
+    def ask(self, name: str, of: Callable[[], object]) -> None:
+        """Let the report have, in the field ``name``, what ``of`` returns."""
+        self._fronts[name] = of
 
     def remove(self, bus: Watched) -> None:
         """Mind a bus no more."""
@@ -144,9 +161,9 @@ class Health:
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        broker = UNSET if self.broker is None else self.broker()
+        fronts: dict[str, Any] = {name: of() for name, of in self._fronts.items()}
         return Report(
-            not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses, broker
+            not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses, **fronts
         )
 
     def _reasons(self) -> Iterator[str]:
@@ -164,4 +181,4 @@ class Health:
 
 def _slave(slave: Slave) -> SlaveHealth:
     state = slave.info.state
-    return SlaveHealth(slave.name, slave.unit, slave.online, state.last_comm, state.errors, state.timeouts)
+    return SlaveHealth(slave.name, slave.unit, slave.online, slave.since, state.last_comm, state.errors, state.timeouts)

@@ -100,6 +100,11 @@ class Slave:
         """Whether it answers."""
         return not self._offline.lasts
 
+    @property
+    def since(self) -> float:
+        """For how many seconds it has answered, or has not."""
+        return round(self._clock.seconds() - self._offline.since, 3)
+
     def watch(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``online`` whenever that changes."""
         return self._turned.watch(watcher)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
+import os
 import shutil
 import signal
 import socket
@@ -385,7 +387,7 @@ def test_a_pulse_goes_back_by_itself(house):
 def test_its_last_minutes_are_plotted_and_can_be_read(house):
     page, boards = house.page("?view=circuit&id=ai/1_01"), Boards(house.port)
     for n in range(5):
-        boards.write(1, 4, 0x4080 + n * 8)
+        boards.write(1, 3003, 0x4080 + n * 8)
         page.wait_for_function(f"document.querySelectorAll('circuit-row .value').length && {n + 1}")
         time.sleep(0.15)
     page.get_by_text("Values as a table").click()
@@ -617,4 +619,24 @@ def test_two_thousand_circuits_do_not_hold_the_page_up(build):
     assert heard > 100
     assert drawn - before <= heard * 2
     assert [one for one in long if one > 50] == []
+    boards.close()
+
+
+@pytest.mark.skipif("EVOK_PICTURES" not in os.environ, reason="EVOK_PICTURES=docs makes the pictures of the documents")
+def test_the_pictures_of_the_documents(build):
+    house = build()
+    boards = Boards(house.port)
+    for circuit, alias in (("2_01", "boiler"), ("2_02", "garage_door"), ("2_03", "hall"), ("2_04", "pump")):
+        house.command(cmd="set", dev="ro", circuit=circuit, value=int(circuit in ("2_01", "2_04")), alias=alias)
+    house.command(cmd="set", dev="do", circuit="1_02", pwm_duty=40, alias="stairs")
+    house.command(cmd="set", dev="ao", circuit="1_01", value=6.5, alias="valve")
+    wide = house.page(viewport={"width": 1000, "height": 640})
+    phone = house.page("?view=circuit&id=ai/1_01", viewport={"width": 390, "height": 620}, color_scheme="dark")
+    for n in range(60):
+        boards.write(1, 3003, 0x40A0 + round(40 * math.sin(n / 8)))
+        boards.write(1, 0, 0b0101 if n % 9 < 4 else 0b0001)
+        wide.wait_for_timeout(500)
+    wide.evaluate("scrollTo(0, document.querySelectorAll('section')[1].offsetTop - 240)")
+    for page, name in ((wide, "panel.png"), (phone, "panel-phone.png")):
+        page.screenshot(path=f"{os.environ['EVOK_PICTURES']}/{name}")
     boards.close()

@@ -271,7 +271,7 @@ def make(context: Context, settings: MqttSettings) -> Mqtt | None:
     if not sound:
         return None
     made = Mqtt(settings, desk, wanted, Choices(lights, fans, events, settings.commands), context)
-    context.desks.report_broker(made.health, lambda: made.warnings)
+    context.desks.report("mqtt", made.health, lambda: made.warnings)
     return made
 
 

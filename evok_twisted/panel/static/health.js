@@ -14,13 +14,11 @@ export function show(main) {
   const place = h("div", {});
   main.replaceChildren(h("h1", {}, W.health), place);
   let ended = false;
-  let last = "";
   const draw = async () => {
     try {
       const report = await live.ask({ cmd: "health" });
-      const text = JSON.stringify({ ...report, uptime: Math.floor(report.uptime / 10) });
-      if (!ended && text !== last) place.replaceChildren(...pageOf(report));
-      last = text;
+      const made = h("div", {}, ...pageOf(report));
+      if (!ended && made.innerHTML !== place.innerHTML) place.replaceChildren(...made.childNodes);
     } catch {
       // the banner tells of it
     }
@@ -44,6 +42,7 @@ function pageOf(report) {
     ...report.buses.map(busOf),
     lost.length ? listOf(W.sensorsLost, lost.map((one) => `${one.state.alias || one.state.circuit}`), "warned") : null,
     report.mqtt ? brokerOf(report.mqtt) : null,
+    report.webhooks ? webhooksOf(report.webhooks) : null,
     h(
       "dl",
       {},
@@ -78,7 +77,7 @@ function busOf(bus) {
 
 /** @param {any[]} slaves */
 function tableOf(slaves) {
-  const heads = [W.name, W.state, W.lastAnswer, W.errors, W.timeouts];
+  const heads = [W.name, W.state, W.since, W.lastAnswer, W.errors, W.timeouts];
   return h(
     "div",
     { class: "wide", tabindex: "0", role: "region", "aria-label": W.state },
@@ -94,7 +93,8 @@ function tableOf(slaves) {
             "tr",
             { class: slave.online ? "" : "bad" },
             h("th", { scope: "row" }, `${slave.circuit} (${slave.slave_id})`),
-            h("td", {}, slave.online ? W.online : W.offline("").replace(/, .*/, "")),
+            h("td", {}, slave.online ? W.online : W.silent),
+            h("td", {}, span(slave.since)),
             h("td", {}, ago(slave.last_comm)),
             h("td", {}, slave.errors),
             h("td", {}, slave.timeouts),
@@ -104,6 +104,15 @@ function tableOf(slaves) {
     ),
   );
 }
+
+/** @param {any[]} hooks */
+const webhooksOf = (hooks) =>
+  h(
+    "section",
+    { class: hooks.every((hook) => hook.working) ? "" : "warned" },
+    h("h2", {}, W.webhooks),
+    h("ul", {}, ...hooks.map((hook) => h("li", {}, `${hook.url}: ${hook.working ? W.working : hook.why}, ${span(hook.since)}`))),
+  );
 
 /** @param {any} mqtt */
 function brokerOf(mqtt) {
