@@ -25,7 +25,7 @@ LAYERS = [
     ["config"],
     ["model"],
     ["core"],
-    ["bus", "api", "simulator", "ports", "options", "systemd", "signals"],
+    ["bus", "api", "simulator", "ports", "options", "systemd", "signals", "journald"],
     ["exposure", "cli", "client"],
     ["mountedboard"],
     ["onewiresegment"],

@@ -26,7 +26,7 @@ class Watched(Protocol):
 
 class SlaveHealth(msgspec.Struct, frozen=True):
     """``last_comm`` is in seconds, as that of the state of a ``modbus_slave``; for ``since`` seconds it has been
-    ``online``, or has not."""
+    ``online``, or has not. Of its ``scans``, for ``missed`` ones there was no time."""
 
     circuit: str
     slave_id: int
@@ -35,6 +35,8 @@ class SlaveHealth(msgspec.Struct, frozen=True):
     last_comm: float
     errors: int
     timeouts: int
+    scans: int
+    missed: int
 
 
 class BusHealth(msgspec.Struct, frozen=True):
@@ -181,4 +183,14 @@ class Health:
 
 def _slave(slave: Slave) -> SlaveHealth:
     state = slave.info.state
-    return SlaveHealth(slave.name, slave.unit, slave.online, slave.since, state.last_comm, state.errors, state.timeouts)
+    return SlaveHealth(
+        slave.name,
+        slave.unit,
+        slave.online,
+        slave.since,
+        state.last_comm,
+        state.errors,
+        state.timeouts,
+        slave.scans,
+        slave.scans_missed,
+    )

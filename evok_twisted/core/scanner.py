@@ -126,7 +126,10 @@ class Scanner:
 
     def _tick(self) -> Deferred[None] | None:
         ticks, self._ticks = self._ticks, self._ticks + 1
-        self._ticked = self._clock.seconds()
+        before, self._ticked = self._ticked, self._clock.seconds()
+        if ticks:
+            self.slave.scans_missed += max(0, round((self._ticked - before) / self._interval) - 1)
+        self.slave.scans += 1
         if not self.slave.bus.online:
             return None
         if not self.slave.online:

@@ -81,6 +81,8 @@ class Slave:
         self.registers = Registers()
         #: polls, one after the other, without an answer since the last answer
         self.silent = 0
+        #: scans, and such as there was no time for
+        self.scans = self.scans_missed = 0
         self.info = info
         self._missed = -math.inf
         self._offline = Condition(Repeats(self._log, clock, burst=4), clock, lasts=True)

@@ -676,3 +676,19 @@ def test_a_write_that_was_acknowledged_while_blocks_were_read_together_is_not_un
     rig.bus.asked.pop(n)[1].callback(old)
     assert done.result.state.value == 1
     assert rig.device("led", "1_01").state.value == 1
+
+
+def test_scans_and_such_as_there_was_no_time_for_are_counted():
+    rig = Rig(Clock()).start()
+    scans = rig.slave.scans
+    for _ in range(5):
+        rig.clock.advance(0.02)
+    assert (rig.slave.scans - scans, rig.slave.scans_missed) == (5, 0)
+    rig.bus.answering = False
+    rig.clock.advance(0.02)
+    for _ in range(9):
+        rig.clock.advance(0.02)
+    rig.bus.answering = True
+    rig.bus.answer_all()
+    rig.clock.advance(0.02)
+    assert rig.slave.scans_missed == 9

@@ -77,7 +77,7 @@ function busOf(bus) {
 
 /** @param {any[]} slaves */
 function tableOf(slaves) {
-  const heads = [W.name, W.state, W.since, W.lastAnswer, W.errors, W.timeouts];
+  const heads = [W.name, W.state, W.since, W.lastAnswer, W.errors, W.timeouts, W.missed];
   return h(
     "div",
     { class: "wide", tabindex: "0", role: "region", "aria-label": W.state },
@@ -98,6 +98,7 @@ function tableOf(slaves) {
             h("td", {}, ago(slave.last_comm)),
             h("td", {}, slave.errors),
             h("td", {}, slave.timeouts),
+            h("td", {}, slave.missed),
           ),
         ),
       ),

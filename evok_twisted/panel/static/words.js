@@ -87,6 +87,7 @@ export const W = {
   lastAnswer: "Last answer",
   errors: "Errors",
   timeouts: "Timeouts",
+  missed: "Scans missed",
   name: "Name",
   version: "Version",
   uptime: "Running for",
