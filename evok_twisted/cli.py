@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evok_twisted import certificates
+from evok_twisted import certificates, operate
 from evok_twisted import config as cfg
 from evok_twisted.core import issuing
 from evok_twisted.core.identity import ROLES, Scopes
@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     try:
         given.run(given)
-    except (ConfigError, OSError, ValueError) as error:
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read has read enough
+        raise SystemExit(FAILED) from None
+    except (ConfigError, OSError, ValueError, operate.Remote) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         _fail(f"{where}{getattr(error, 'strerror', None) or error}")
 
@@ -72,8 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--force", action="store_true", help="in place of the one that is there")
     certificate.set_defaults(run=_certificate)
 
+    check = commands.add_parser(
+        "check", help="say what the configuration comes down to, or everything that is wrong in it"
+    )
+    check.set_defaults(run=_check)
+
     default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    for one in (*parsers, link, certificate):
+    remote = operate.add(commands)
+    for one in remote:
+        one.set_defaults(run=_operate)
+    for one in (*parsers, link, certificate, check, *remote):
         one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
     return parser
 
@@ -123,6 +134,24 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/?#\s]+/?", text):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected an address such as https://plc.example:8443")
     return text.rstrip("/")
+
+
+def _operate(given: argparse.Namespace) -> None:
+    url = given.url
+    if url is None:
+        try:
+            url = operate.address_of(_apis(given.config))
+        except (ConfigError, OSError):
+            url = operate.address_of(cfg.Apis())  # it may not be ours to read
+    status = operate.run(given, url)
+    if status:
+        raise SystemExit(status)
+
+
+def _check(given: argparse.Namespace) -> None:
+    """As ``twistd evok --check``, in whose place this process is then."""
+    twistd = Path(sys.executable).with_name("twistd")
+    os.execv(twistd, [str(twistd), "evok", "--check", "--config", str(given.config)])  # noqa: S606 -- ours
 
 
 def _apis(config: Path) -> cfg.Apis:

@@ -89,6 +89,7 @@ class Client:
         self._silence = Timer(reactor, self._give_up)
         self._heard: Signal[[list[State]]] = Signal(self._log)
         self._turned: Signal[[bool]] = Signal(self._log)
+        self._told: Signal[[dict[str, Any]]] = Signal(self._log)
         endpoint = _endpoint(url, reactor)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         factory = _Factory(url, headers=headers, reactor=reactor)
@@ -112,6 +113,10 @@ class Client:
     def watch(self, watcher: Callable[[list[State]], object]) -> Subscription:
         """Call ``watcher`` with the states of all that has changed, whenever something has."""
         return self._heard.watch(watcher)
+
+    def watch_messages(self, watcher: Callable[[dict[str, Any]], object]) -> Subscription:
+        """Call ``watcher`` with every message that tells of something: with its time, and its cause if it has one."""
+        return self._told.watch(watcher)
 
     def watch_live(self, watcher: Callable[[bool], object]) -> Subscription:
         """Call ``watcher`` with ``live`` whenever that changes."""
@@ -210,6 +215,7 @@ class Client:
         states = message.get("states", [])
         self.states.update({_key(state): state for state in states})
         self._since = {"epoch": message["epoch"], "number": message["number"]}
+        self._told.emit(message)
         if states:
             self._heard.emit(states)
 

@@ -580,6 +580,7 @@ http {{
         assert page.url == f"http://127.0.0.1:{served}/cellar/panel/"
         switch(page, "Relay 2_01").click()
         expect(switch(page, "Relay 2_01")).to_have_attribute("aria-checked", "true")
+        page.context.close()
     finally:
         nginx.terminate()
         nginx.wait(5)
