@@ -13,6 +13,7 @@ import compare
 import hostile
 import load
 import mqtt
+import scrape
 import stream
 import usual
 
@@ -22,6 +23,7 @@ PARTS = {
     "access": access.run,
     "stream": stream.run,
     "mqtt": mqtt.run,
+    "metrics": scrape.run,
     "load": load.run,
     "hostile": hostile.run,
 }

@@ -101,6 +101,11 @@ class Certificate:
         """The host names in it."""
         return self._pair.names
 
+    @property
+    def ends(self) -> float:
+        """When it does, in seconds of the Unix epoch."""
+        return self._pair.ends.timestamp()
+
     def warnings(self) -> Sequence[str]:
         """What is to be looked after, in sentences."""
         self._look()

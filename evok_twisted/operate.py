@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from evok_twisted.advice import advice
 from evok_twisted.config import Apis
 from evok_twisted.hosts import as_address
 
@@ -164,6 +165,9 @@ def _status(service: Service, given: argparse.Namespace) -> int:
                 counts = f"{slave['errors']} errors, {slave['timeouts']} timeouts, {slave['missed']} scans missed"
                 board = f"board {slave['circuit']} (slave {slave['slave_id']})"
                 print(f"  {board}: {state} for {_span(slave['since'])}; {counts}")
+        hints = list(advice(report))
+        if hints:
+            print("look at:", *hints, sep="\n  ")
         print(f"evok-twisted {report['version']}, running for {_span(report['uptime'])}")
     return 0 if report["healthy"] else FAILED
 

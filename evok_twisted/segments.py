@@ -101,7 +101,7 @@ class ModbusSegment(Service, Generic[_Settings]):
 
     def _report_health(self) -> None:
         slaves = [board.slave for board in self.boards.values()]
-        self._around.core.health.add(self.bus, self.kind, slaves, self.line_use())
+        self._around.core.health.add(self.bus, self.kind, slaves, self.line_use(), self.bus.meter)
 
     def line_use(self) -> LineUse | None:
         """What scanning asks of the line, of a serial one."""

@@ -20,7 +20,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import access, logbook, panel, site, webhook, websocket
+from evok_twisted.api import access, logbook, metrics, panel, site, webhook, websocket
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
@@ -31,7 +31,7 @@ from evok_twisted.api.origins import Origins
 from evok_twisted.certificates import Certificate
 from evok_twisted.check import check
 from evok_twisted.core.audit import Audit
-from evok_twisted.core.health import Health
+from evok_twisted.core.desk import Core
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
@@ -101,6 +101,7 @@ FRONTS: tuple[Front, ...] = (
     websocket.FRONT,
     webhook.FRONT,
     mqtt.FRONT,
+    metrics.FRONT,
 )
 #: What settings fronts have, by their keys.
 FRONT_SETTINGS = {front.key: front.settings for front in FRONTS if front.key is not None}
@@ -121,7 +122,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
     audit = unit.commands.audit = _audit(config.apis, reactor)
     gate = _gate(config.apis, reactor, problems)
-    endpoints = list(_endpoints(config.apis, options, unit.health, reactor, problems))
+    endpoints = list(_endpoints(config.apis, options, unit.core, reactor, problems))
     exposure = Exposure(config.apis, endpoints)
     exposure.notice(problems)
     context = Context(desks, reactor, problems, {}, gate, exposure.url)
@@ -219,7 +220,7 @@ def _log_to(file: Path, problems: Problems) -> None:
 
 
 def _endpoints(
-    apis: cfg.Apis, options: Options, health: Health, reactor: Any, problems: Problems
+    apis: cfg.Apis, options: Options, core: Core, reactor: Any, problems: Problems
 ) -> Iterator[tuple[str, IStreamServerEndpoint]]:
     """Where to listen, each with the scheme of its URLs."""
     address = quoteStringArgument(apis.address)
@@ -234,11 +235,11 @@ def _endpoints(
         if endpoint is not None:
             yield "wss" if description.startswith("ssl:") else "ws", endpoint
     if apis.tls is not None and not ports:
-        yield from _secured(apis.tls, base, health, reactor, problems)
+        yield from _secured(apis.tls, base, core, reactor, problems)
 
 
 def _secured(
-    tls: cfg.TlsSettings, base: Path, health: Health, reactor: Any, problems: Problems
+    tls: cfg.TlsSettings, base: Path, core: Core, reactor: Any, problems: Problems
 ) -> Iterator[tuple[str, IStreamServerEndpoint]]:
     """Where to listen with the certificate of the configuration; one that cannot be used costs these ports."""
     try:
@@ -246,7 +247,9 @@ def _secured(
     except ConfigError as error:
         problems.error(problems.file_of("apis.tls"), "apis.tls", str(error), fatal=False)
         return
-    health.warn_of(certificate.warnings)
+    core.health.warn_of(certificate.warnings)
+    text = "When the certificate ends, in seconds of the Unix epoch"
+    core.meters.one("certificate_expiry_timestamp_seconds", "gauge", text, lambda: certificate.ends)
     key = "apis.tls.listen"
     for description in tls.listen:
         endpoint = secured(description, certificate, reactor, problems, problems.file_of(key), key)
@@ -261,6 +264,8 @@ def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStr
     origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, socket.gethostname(), *names))
     if origins.everybody:
         _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
+    door = Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address)
+    metrics.measure_door(context.desks.meters, door)
     served = site.ApiSite(
         site.Root(context.tree),
         context.reactor,
@@ -269,7 +274,7 @@ def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStr
         max_body=apis.max_body_size,
         max_header=apis.max_header_size,
         idle=apis.idle_timeout,
-        door=Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address),
+        door=door,
         gate=context.gate,
     )
     for scheme, endpoint in endpoints:

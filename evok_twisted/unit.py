@@ -22,11 +22,13 @@ from evok_twisted.core.events import Events
 from evok_twisted.core.health import Health
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.kept import InThread
+from evok_twisted.core.measures import measure_boards, measure_buses, measure_commands, measure_events
 from evok_twisted.core.pulserecord import PulseRecord
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.wills import Wills
 from evok_twisted.errors import UnknownCircuit
 from evok_twisted.logs import Logger
+from evok_twisted.meters import Meters
 from evok_twisted.model.aliases import AliasTable
 from evok_twisted.mountedboard import Surroundings
 from evok_twisted.onewiresegment import OneWireSegment
@@ -59,8 +61,13 @@ class Unit(Service):
         self.pulses = PulseRecord(run and run / pulserecord.FILE, reactor, in_thread)
         self.wills = Wills(self.registry, self.commands, reactor, run and run / wills.FILE, in_thread)
         self.health = Health(reactor, lambda: self._problems.errors, lambda: (self.pulses.count, self.wills.count))
+        meters, journal = Meters(), Journal(self.events)
+        measure_buses(meters, self.health)
+        measure_boards(meters, self.health)
+        measure_commands(meters, self.commands)
+        measure_events(meters, self.events)
         self.core = Core(
-            self.registry, self.commands, self.events, Journal(self.events), self.health, self.pulses, self.wills
+            self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters
         )
         self.segments: dict[str, Segment] = {}
         self._problems = problems

@@ -26,6 +26,7 @@ from evok_twisted.core.writer import SlaveWriter
 from evok_twisted.definitions import load_definition
 from evok_twisted.errors import Offline, Refused, Timeout
 from evok_twisted.logs import Logger
+from evok_twisted.meters import Meters
 from evok_twisted.model.boards import build
 from evok_twisted.model.registers import WriteCoil, WriteCoils, WriteRegister, keys_of
 from evok_twisted.model.system import ModbusSlave
@@ -41,7 +42,7 @@ def core_of(rig, events=None):
     """Everything of a rig that fronts need."""
     events = events or rig.events
     pulses, wills = PulseRecord(None, events.clock), Wills(rig.registry, rig.commands, events.clock)
-    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses, wills)
+    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses, wills, Meters())
 
 
 def desk_of(unit, dialect="classic"):

@@ -61,6 +61,7 @@ class Client:
     does while it sends more than it may: nothing is read from it then.
 
     :param rate: how much it may send a second.
+    :ivar stalled: whether it does not read what it is sent.
     """
 
     _log = Logger()
@@ -71,7 +72,7 @@ class Client:
         self._hub = hub
         self._clock = clock
         self._allowance = Allowance(rate, clock.seconds())
-        self._stalled = False
+        self.stalled = False
         self._missed = Latest()
         self._turn = 0.0
         self._unanswered = 0
@@ -99,21 +100,21 @@ class Client:
 
     def deliver(self, message: Any, changes: ChangeSet | None) -> None:
         """Take a prepared message: the ``Client`` of a ``Group``."""
-        if not self._stalled:
+        if not self.stalled:
             self._carrier.send_prepared(message)
         elif changes is not None:
             self._missed.add(changes)
 
     def stall(self) -> None:
         """Keep changes back: the client does not read what it is sent."""
-        self._stalled = True
+        self.stalled = True
         self._carrier.pause()
         if not self._stall_end.running:
             self._stall_end.start(STALL_LIMIT)
 
     def go_on(self) -> None:
         """Send what was kept back: the client reads again."""
-        self._stalled = False
+        self.stalled = False
         self._stall_end.stop()
         for changes in self._missed.take():
             message = self._hub.message(self, changes)
@@ -122,6 +123,7 @@ class Client:
         self._carrier.resume()
 
     def _give_up(self) -> None:
+        self._hub.dropped["stalled"] += 1
         self._log.info("{name} has read nothing for {n} s; closed", name=self._carrier.name, n=STALL_LIMIT)
         self._hub.leave(self)
         self._missed.take()  # it may read again before it is gone
@@ -132,7 +134,7 @@ class Client:
     @property
     def may_read(self) -> bool:
         """Whether there is nothing against reading from it."""
-        return not self._stalled and not self._throttle.running
+        return not self.stalled and not self._throttle.running
 
     def begin_turn(self) -> None:
         """What was received from it is taken from now on, as long as ``may_take`` lets it."""
@@ -163,6 +165,7 @@ class Client:
 
     def _ping(self) -> None:
         if self._unanswered >= UNANSWERED_PINGS:
+            self._hub.dropped["silent"] += 1
             self._log.info("{name} is silent; dropped", name=self._carrier.name)
             self._carrier.drop()
             return

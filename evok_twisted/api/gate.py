@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from twisted.internet.address import UNIXAddress
@@ -18,7 +20,7 @@ from evok_twisted.core.identity import ANONYMOUS, EVERYTHING, NOTHING, Identity,
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.sessions import LASTS
 from evok_twisted.core.tokens import Network, Token
-from evok_twisted.errors import BadRequest, Unauthorized
+from evok_twisted.errors import BadRequest, EvokError, Unauthorized
 from evok_twisted.hosts import as_address, is_loopback
 from evok_twisted.logs import Logger
 
@@ -56,12 +58,18 @@ class Place(NamedTuple):
     proxied: bool
 
 
+#: What comes of it where somebody is known.
+DONE = "done"
+
+
 class Gate:
     """Decides who somebody is; what they may do then is decided in the core.
 
     :param access: None where everybody may do everything.
     :param keyring: of the tokens; there is one where there is ``access``.
     :param proxies: networks of proxies, whose ``X-Forwarded-For`` counts.
+    :ivar counts: who was asked, by what they have shown (``token``, ``link``, ``session``, ``nothing``), and what came
+        of it: ``done``, or the code of an error.
     """
 
     _log = Logger()
@@ -74,6 +82,7 @@ class Gate:
         self._proxies = tuple(proxies)
         #: who has shown what is in an Authorization header, by that and the address: most requests are of few clients
         self._known: dict[tuple[bytes, str], Identity] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         if keyring is not None:
             keyring.changed.watch(self._known.clear)
 
@@ -97,6 +106,7 @@ class Gate:
             key = given[0], getattr(request.getClientAddress(), "host", "")
             known = self._known.get(key)
             if known is not None:
+                self.counts["token", DONE] += 1
                 return known
         place = self._place(request)
         shown = list(dict.fromkeys(_credentials(request)))
@@ -112,8 +122,19 @@ class Gate:
             return identity
         session = self._session(request, place)
         if session:
-            return self._of_session(request, session, place)
+            with self._counted("session"):
+                return self._of_session(request, session, place)
+        self.counts["nothing", DONE] += 1
         return self._anonymous(place)
+
+    @contextmanager
+    def _counted(self, way: str) -> Iterator[None]:
+        try:
+            yield
+        except EvokError as error:
+            self.counts[way, error.code] += 1
+            raise
+        self.counts[way, DONE] += 1
 
     def log_in(self, request: Request, text: str, *, code: bool = False) -> Identity:
         """Whose token it is, or code of a link; a cookie stands for it from then on.
@@ -176,7 +197,8 @@ class Gate:
         if self._keyring is None:
             raise Unauthorized("there are no tokens here")
         find = self._keyring.redeem if code else self._keyring.find
-        return _of_token(find(text, address), address)
+        with self._counted("link" if code else "token"):
+            return _of_token(find(text, address), address)
 
     def still(self, identity: Identity) -> bool:
         """Whether somebody is who they were when they came."""

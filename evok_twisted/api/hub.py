@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from evok_twisted.api.groups import Client, Group, Prepare, Stream
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
@@ -12,12 +14,16 @@ Key = tuple[str, Filter, float | None]
 
 
 class Hub:
-    """Clients grouped by what they hear."""
+    """Clients grouped by what they hear.
+
+    :ivar dropped: how many clients were given up, by why.
+    """
 
     def __init__(self, prepare: Prepare) -> None:
         self._prepare = prepare
         self._groups: dict[Key, Group] = {}
         self._key_of: dict[Client, Key] = {}
+        self.dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._key_of)

@@ -82,6 +82,8 @@ class Doorkeeper:
 
     :param most: connections in all.
     :param most_of_one: connections from one address.
+    :ivar count: connections that there are.
+    :ivar refusals: such as were closed at once, because there were too many ``in_all`` or ``from_one``.
     """
 
     _log = Logger()
@@ -89,20 +91,23 @@ class Doorkeeper:
     def __init__(self, most: int = 2048, most_of_one: int = 256) -> None:
         self._most = most
         self._most_of_one = most_of_one
-        self._count = 0
+        self.count = 0
         self._of: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter(in_all=0, from_one=0)
 
     def enter(self, address: IAddress | None) -> Guest | None:
         """Let a connection in, if there is room for it."""
         host = counted(address)
-        if self._count >= self._most:
+        if self.count >= self._most:
+            self.refusals["in_all"] += 1
             self._refuse("in all", self._most)
             return None
         if host and self._of[host] >= self._most_of_one:
+            self.refusals["from_one"] += 1
             self._refuse(f"from {host}", self._most_of_one)
             return None
-        self._count += 1
+        self.count += 1
         self._of[host] += 1
         return Guest(self, host)
 
@@ -113,12 +118,12 @@ class Doorkeeper:
 
     def left(self, host: str) -> None:
         """A connection from ``host`` is gone."""
-        self._count -= 1
+        self.count -= 1
         self._of[host] -= 1
         if not self._of[host]:
             del self._of[host]
         # well below the limit, so that a client that connects again and again does not fill the log
-        if self._count < self._most * 0.9:
+        if self.count < self._most * 0.9:
             self._accept("in all")
         if host and self._of[host] < self._most_of_one * 0.9:
             self._accept(f"from {host}")

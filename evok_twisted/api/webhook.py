@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
@@ -64,6 +65,7 @@ class Webhook:
 
     :param complex_events: POST the states that changed, as WebSocket clients get them; otherwise a GET says that
         something did.
+    :ivar outcomes: requests, by what became of them: ``taken`` or ``failed``.
     """
 
     _log = Logger()
@@ -86,6 +88,7 @@ class Webhook:
         self._subscription: Subscription | None = None
         self._down = Condition(Repeats(self._log, clock, burst=4), clock)
         self._why: str | None = None
+        self.outcomes = Counter(taken=0, failed=0)
 
     def start(self) -> None:
         """Send changes from now on."""
@@ -110,6 +113,7 @@ class Webhook:
 
     def _sent(self, _: None) -> None:
         self._request = None
+        self.outcomes["taken"] += 1
         self._failures = 0
         self._down.end("webhook {url} takes events again, after {lasted:.1f} s", url=self._url)
         self._next()
@@ -118,6 +122,7 @@ class Webhook:
         self._request = None
         if self._stopped:
             return
+        self.outcomes["failed"] += 1
         self._waiting.give_back(self._sending)
         message = "webhook {url} fails: {why}; changes are kept; retrying"
         self._why = _reason(failure)
@@ -265,6 +270,17 @@ def make(context: Context, settings: WebhookSettings) -> Webhooks | None:
         Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events) for url in urls
     )
     context.desks.report("webhooks", lambda: tuple(hook.health for hook in made.hooks))
+    context.desks.meters.ask(
+        "webhook_requests_total",
+        "counter",
+        "Requests to the receivers of webhooks, in the order of the configuration",
+        ("receiver", "outcome"),
+        lambda: (
+            ((str(n), outcome), count)
+            for n, hook in enumerate(made.hooks, 1)
+            for outcome, count in hook.outcomes.items()
+        ),
+    )
     return made
 
 

@@ -24,6 +24,7 @@ from evok_twisted.api.hub import Hub
 from evok_twisted.api.limits import Guest
 from evok_twisted.api.login import BY_MESSAGE, UNAUTHORIZED, Login
 from evok_twisted.api.session import Session
+from evok_twisted.api.traffic import Traffic, measure_clients
 from evok_twisted.api.upgrade import UpgradeResource
 from evok_twisted.conditions import Timer
 from evok_twisted.config import FrontSettings
@@ -163,6 +164,7 @@ class Connection(WebSocketServerProtocol):
         super().onMessageFrameBegin(length)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.factory.received.add(len(payload))
         if self._talk is not None:
             self._talk.handle(payload)
         elif self._logging_in is not None:
@@ -172,6 +174,7 @@ class Connection(WebSocketServerProtocol):
         if self.state == self.STATE_OPEN:
             repeats = self.factory.repeats_of(self.transport.getPeer())
             repeats.warn("{peer} is closed with {code}: {why}", peer=self.peer, code=code, why=reason)
+            self.factory.hub.dropped["protocol"] += 1
         super()._fail_connection(code, reason)
 
     def close_with(self, code: int, reason: str) -> None:
@@ -194,6 +197,7 @@ class Connection(WebSocketServerProtocol):
 
     def send_prepared(self, message: Any) -> None:
         if self.state == self.STATE_OPEN:
+            self.factory.sent.add(len(message.payloadHybi))
             self.sendPreparedMessage(message)
 
     def ping(self) -> None:
@@ -248,6 +252,8 @@ class ConnectionFactory(WebSocketServerFactory):
     """Makes connections, and keeps what they share.
 
     :ivar connections: those that are open.
+    :ivar received: messages of clients.
+    :ivar sent: messages to them.
     """
 
     _log = Logger()
@@ -266,6 +272,7 @@ class ConnectionFactory(WebSocketServerFactory):
         self.max_message_rate = settings.max_message_rate
         self.hub = Hub(self.prepareMessage)
         self.connections: dict[Connection, None] = {}
+        self.received, self.sent = Traffic(), Traffic()
         self._all_filtered = settings.all_filtered
         self._repeats: dict[str, Repeats] = {}
         self.setProtocolOptions(
@@ -325,6 +332,7 @@ def make(context: Context, settings: WebSocketSettings) -> IService:
     """Serve the WebSocket, under the path ``PATH``."""
     clients = ConnectionFactory(context.desks, context.reactor, settings, context.gate)
     context.desks.report("clients", lambda: len(clients.connections))
+    measure_clients(context.desks.meters, clients.connections, clients.hub.dropped, clients.received, clients.sent)
     context.tree[PATH] = UpgradeResource(clients)
     context.tree[b"asyncapi.json"] = AsyncApi(context.desks)
     return _Goodbye(clients)

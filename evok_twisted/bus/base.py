@@ -23,8 +23,9 @@ from evok_twisted.bus.line import Line
 from evok_twisted.bus.modbus import ModbusClientProtocol, Request
 from evok_twisted.conditions import Condition, Signal, Subscription, Timer, backoff
 from evok_twisted.definitions import Block
-from evok_twisted.errors import Offline
+from evok_twisted.errors import EvokError, Offline
 from evok_twisted.logs import Logger, QuietLogger, Repeats
+from evok_twisted.meters import BusMeter
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
 
 #: longest wait between two attempts to connect, in seconds
@@ -35,6 +36,8 @@ QUICK_RETRY = 0.05
 GRACE = 1.0
 #: seconds after which a connection has proved that it lasts
 LASTING = 5.0
+#: what becomes of most requests
+ANSWERED = "answered"
 
 
 def retry_delay(attempt: int) -> float:
@@ -57,6 +60,7 @@ class ModbusBus(ABC):
     :param timeout: seconds for an answer.
     :param write_timeout: seconds within which a command must be on its way.
     :param retry: seconds before each attempt to connect, by its number.
+    :ivar meter: what is counted of it.
     """
 
     _log = Logger()
@@ -80,6 +84,7 @@ class ModbusBus(ABC):
         self.name = name
         self.timeout = timeout
         self.write_timeout = write_timeout
+        self.meter = BusMeter()
         self._clock = clock
         self._protocol: ModbusClientProtocol | None = None
         #: a connection that was of use and was closed: requests wait there for the next one
@@ -150,7 +155,17 @@ class ModbusBus(ABC):
         answer = read(block.start, count=block.count, device_id=unit)
         if timeout is not None:
             client.make_probe(answer, timeout)
-        return answer.addCallback(_words)
+        key = (unit, "read" if timeout is None else "probe")
+        return answer.addCallbacks(self._has_read, self._has_failed, callbackArgs=key, errbackArgs=key)
+
+    def _has_read(self, answer: ModbusPDU, unit: int, kind: str) -> tuple[int, ...]:
+        self.meter.requests[unit, kind, ANSWERED] += 1
+        return tuple(answer.registers)
+
+    def _has_failed(self, failure: Failure, unit: int, kind: str) -> Failure:
+        error = failure.value
+        self.meter.requests[unit, kind, error.code if isinstance(error, EvokError) else EvokError.code] += 1
+        return failure
 
     def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
         """Write; what could not be sent by ``deadline`` fails with ``Timeout`` and is never sent."""
@@ -171,7 +186,10 @@ class ModbusBus(ABC):
         def done(result: ModbusPDU | Failure) -> Failure | None:
             if expiry.active():
                 expiry.cancel()
-            return result if isinstance(result, Failure) else None
+            if isinstance(result, Failure):
+                return self._has_failed(result, unit, "write")
+            self.meter.requests[unit, "write", ANSWERED] += 1
+            return None
 
         acknowledged: Deferred[None] = Deferred()
         answer.addBoth(done).addCallbacks(acknowledged.callback, acknowledged.errback)
@@ -184,6 +202,7 @@ class ModbusBus(ABC):
     def connected(self, protocol: ModbusClientProtocol) -> None:
         """Use ``protocol``, whose connection was made just now."""
         self._protocol = protocol
+        self.meter.connections += 1
         self._connected_at = self._clock.seconds()
         self._useful = False
         standby, self._standby = self._standby, None
@@ -253,7 +272,14 @@ class Connection(ModbusClientProtocol):
 
     def _answered(self, request: Request, pdu: ModbusPDU | None) -> None:
         self._bus.heard()
+        self._over(request)
+        if request.sent is not None:
+            self._bus.meter.seconds.observe(self._heard - request.sent)
         super()._answered(request, pdu)
+
+    def _over(self, request: Request) -> None:
+        if request.sent is not None:
+            self._bus.meter.occupied(request.sent, self._clock.seconds())
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._bus.lost(self, self.given_up or reason.getErrorMessage())
@@ -274,7 +300,3 @@ class _Reporting:
             return failure
 
         return self._endpoint.connect(factory).addErrback(report)
-
-
-def _words(answer: ModbusPDU) -> tuple[int, ...]:
-    return tuple(answer.registers)

@@ -217,6 +217,7 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         asked = [request for request in requests if not request.gave_way]
         why = self._hopeless(asked) if asked else ""
         for request in requests:
+            self._over(request)
             if request.probe:
                 message = "it does not answer when asked whether it is there"
             else:
@@ -262,6 +263,9 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         else:
             if self.connected:
                 self._pump()
+
+    def _over(self, request: Request) -> None:
+        """The time of a request that was sent is over, with an answer or without; for whoever counts it."""
 
     def _answered(self, request: Request, pdu: ModbusPDU | None) -> None:
         try:

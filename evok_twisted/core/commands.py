@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +18,7 @@ from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import BadAnswer, BadParameter, Conflict, EvokError, Forbidden, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
+from evok_twisted.meters import Histogram
 from evok_twisted.model.device import Device
 
 
@@ -33,6 +35,9 @@ class Assignment(NamedTuple):
     by: Identity
     replaceable: bool = True
 
+
+#: What became of a set that the hardware has acknowledged, or that left nothing to be done.
+DONE = "done"
 
 #: Parameters of a client that asks for what is there already: nothing is to be done, and that is a success.
 UNCHANGED: Mapping[str, Any] = {}
@@ -63,6 +68,9 @@ class Commands:
     :param writers: who writes to the devices of a group, by the name of the group.
     :ivar clock: what commands run on.
     :ivar audit: notes who has set what; None where that is not wanted.
+    :ivar counts: sets, by what they came through and what became of them: ``done``, or the code of an error.
+    :ivar seconds: that sets have taken which were done.
+    :ivar waiting: sets that are under way.
     """
 
     _log = Logger()
@@ -74,6 +82,9 @@ class Commands:
         self._registry = registry
         self._events = events
         self._writers = dict(writers)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.seconds = Histogram()
+        self.waiting = 0
         #: devices to which commands fail at the hardware
         self._failing: dict[Device, Condition] = {}
 
@@ -111,6 +122,17 @@ class Commands:
         :raises EvokError: a client's mistake in any of them; then none of them was done. Its ``index`` tells which it
             was.
         """
+        self.waiting += len(sets)
+        try:
+            return await self._set_all(sets, by)
+        except EvokError as error:
+            if not isinstance(error, Forbidden):  # that is noted
+                self.counts[by.via, error.code] += 1
+            raise
+        finally:
+            self.waiting -= len(sets)
+
+    async def _set_all(self, sets: Sequence[tuple[Device, Mapping[str, Any]]], by: Identity) -> list[EvokError | None]:
         begun = self.clock.seconds()
         outcomes: list[EvokError | None] = [None] * len(sets)
         wanted: list[Mapping[str, Any]] = []
@@ -194,7 +216,12 @@ class Commands:
     def note(
         self, device: Device, parameters: Mapping[str, Any], by: Identity, error: EvokError | None, begun: float
     ) -> None:
-        """What became of a set, for the audit, if there is one; as ``Audit.note``."""
+        """What became of a set, to be counted, and for the audit, if there is one; as ``Audit.note``."""
+        if error is None:
+            self.counts[by.via, DONE] += 1
+            self.seconds.observe(self.clock.seconds() - begun)
+        else:
+            self.counts[by.via, error.code] += 1
         if self.audit is not None:
             self.audit.note(device, parameters, by, error, begun)
 

@@ -21,6 +21,7 @@ from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.core.wills import Will, Wills
 from evok_twisted.errors import EvokError, Unauthorized
+from evok_twisted.meters import Meters
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
 
@@ -35,6 +36,7 @@ class Core(NamedTuple):
     health: Health
     pulses: PulseRecord
     wills: Wills
+    meters: Meters
 
     def desks(self, default: Dialect) -> Desks:
         """How fronts come by desks.
@@ -235,6 +237,11 @@ class Desks:
         """Let the health of the service have, in the field ``name``, what ``of`` returns, and these warnings."""
         self._core.health.ask(name, of)
         self._core.health.warn_of(warnings)
+
+    @property
+    def meters(self) -> Meters:
+        """What is counted."""
+        return self._core.meters
 
     @property
     def healthy(self) -> bool:

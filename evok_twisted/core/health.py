@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.core.reads import LineUse
 from evok_twisted.core.slave import Slave
+from evok_twisted.meters import BusMeter
 
 
 class Watched(Protocol):
@@ -91,11 +92,14 @@ class Report(msgspec.Struct, frozen=True):
     mqtt: BrokerHealth | UnsetType = UNSET
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
+    """A bus and what is on it; ``meter`` is what is counted of it, of one that counts."""
+
     bus: Watched
     type: str
     slaves: tuple[Slave, ...]
     line: LineUse | UnsetType
+    meter: BusMeter | None
 
 
 class Health:
@@ -113,7 +117,7 @@ class Health:
     ) -> None:
         self._clock = clock
         self._begun = clock.seconds()
-        self._parts: dict[Watched, _Part] = {}
+        self._parts: dict[Watched, Part] = {}
         self._lacking = lacking
         self._failsafes = failsafes
         self._warners: list[Callable[[], Iterable[str]]] = []
@@ -121,13 +125,21 @@ class Health:
         #: what fronts have to say, by the field of the report
         self._fronts: dict[str, Callable[[], object]] = {}
 
-    def add(self, bus: Watched, kind: str, slaves: Iterable[Slave] = (), line: LineUse | None = None) -> None:
+    def add(
+        self,
+        bus: Watched,
+        kind: str,
+        slaves: Iterable[Slave] = (),
+        line: LineUse | None = None,
+        meter: BusMeter | None = None,
+    ) -> None:
         """Mind ``bus`` and what is on it, in place of what was on it before.
 
         :param kind: its type, as in the configuration.
         :param line: what scanning asks of it, of a serial line.
+        :param meter: what is counted of it.
         """
-        self._parts[bus] = _Part(bus, kind, tuple(slaves), line or UNSET)
+        self._parts[bus] = Part(bus, kind, tuple(slaves), line or UNSET, meter)
 
     def warn_of(self, warnings: Callable[[], Iterable[str]]) -> None:
         """Tell of what ``warnings`` returns, too: sentences about what costs nothing yet."""
@@ -140,6 +152,11 @@ class Health:
     def remove(self, bus: Watched) -> None:
         """Mind a bus no more."""
         self._parts.pop(bus, None)
+
+    @property
+    def parts(self) -> Iterable[Part]:
+        """Every bus, with what is on it."""
+        return self._parts.values()
 
     @property
     def status(self) -> str:

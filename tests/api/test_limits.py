@@ -78,7 +78,7 @@ def test_nothing_is_remembered_of_who_is_gone():
     door = Door()
     for n in range(100):
         door.go(door.come(at(f"10.0.1.{n}")))
-    assert (door.keeper._count, dict(door.keeper._of)) == (0, {})
+    assert (door.keeper.count, dict(door.keeper._of)) == (0, {})
 
 
 def test_a_crowd_is_told_of_once_and_so_is_its_end(log):

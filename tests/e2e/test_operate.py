@@ -71,6 +71,7 @@ def test_status_says_what_does_not_work(unit):
     done = unit.evok("status")
     assert done.returncode == 1
     assert "something does not work:\n  bus LOCAL is down" in done.stdout
+    assert "look at:\n  LOCAL: Is the device on, and is this its address?" in done.stdout
 
 
 def test_circuits_are_listed_by_kind_and_pattern(shared):

@@ -81,6 +81,7 @@ PATHS = {
     ("/access/link", "post"): ("administers", {"role": "viewer"}),
     ("/log", "get"): ("administers", None),
     ("/panel/rules", "get"): ("reads", None),
+    ("/metrics", "get"): ("reads", None),
 }
 #: Every command of the WebSocket: what it is, and the message.
 COMMANDS = {

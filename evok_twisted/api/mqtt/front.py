@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -28,6 +29,7 @@ from evok_twisted.core.identity import Identity, Scopes
 from evok_twisted.core.slices import sliced
 from evok_twisted.errors import ConfigError, EvokError
 from evok_twisted.logs import Logger
+from evok_twisted.meters import Meters, Sample
 
 #: Seconds after which a unit is told to be online, whatever waits.
 LATEST_ONLINE = 5.0
@@ -272,7 +274,19 @@ def make(context: Context, settings: MqttSettings) -> Mqtt | None:
         return None
     made = Mqtt(settings, desk, wanted, Choices(lights, fans, events, settings.commands), context)
     context.desks.report("mqtt", made.health, lambda: made.warnings)
+    _measure(context.desks.meters, made.health)
     return made
+
+
+def _measure(meters: Meters, of: Callable[[], BrokerHealth]) -> None:
+    def messages() -> Iterator[Sample]:
+        health = of()
+        yield ("received",), health.commands
+        yield ("sent",), health.published
+
+    text = "Commands from the MQTT broker, and messages to it"
+    meters.ask("mqtt_messages_total", "counter", text, ("direction",), messages)
+    meters.one("mqtt_connected", "gauge", "1 while there is a connection to the broker", lambda: of().connected)
 
 
 def _tell_of_names(desk: Desk, context: Context) -> None:
