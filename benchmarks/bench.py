@@ -13,6 +13,7 @@ import compare
 import hostile
 import load
 import mqtt
+import reload
 import scrape
 import stream
 import usual
@@ -24,6 +25,7 @@ PARTS = {
     "stream": stream.run,
     "mqtt": mqtt.run,
     "metrics": scrape.run,
+    "reload": reload.run,
     "load": load.run,
     "hostile": hostile.run,
 }

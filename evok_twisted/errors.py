@@ -42,6 +42,7 @@ class ConfigError(EvokError):
 
     name = "ConfigError"
     code = "config"
+    status = 422
 
 
 # What the client did wrong: nothing has reached the hardware.

@@ -63,7 +63,9 @@ class BusMeter:
         self._end = end
 
 
-class _Family(NamedTuple):
+class Family(NamedTuple):
+    """What is told under one name; ``lines`` are those with numbers."""
+
     name: str
     kind: str
     text: str
@@ -71,10 +73,13 @@ class _Family(NamedTuple):
 
 
 class Meters:
-    """Knows everything that is counted, by its name without ``evok_``."""
+    """Knows everything that is counted.
+
+    :ivar families: by their names, without ``evok_``.
+    """
 
     def __init__(self) -> None:
-        self._families: dict[str, _Family] = {}
+        self.families: dict[str, Family] = {}
 
     def ask(
         self, name: str, kind: Kind, text: str, labels: tuple[str, ...], of: Callable[[], Iterable[Sample]]
@@ -90,7 +95,7 @@ class Meters:
             for values, number in of():
                 yield f"{full}{_labels(labels, values)} {_number(number)}"
 
-        self._families[name] = _Family(full, kind, text, lines)
+        self.families[name] = Family(full, kind, text, lines)
 
     def counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter[tuple[str, ...]]:
         """What counts, by the values of ``labels``."""
@@ -120,12 +125,12 @@ class Meters:
                 yield f"{full}_sum{_labels(labels, values)} {_number(histogram.sum)}"
                 yield f"{full}_count{_labels(labels, values)} {count}"
 
-        self._families[name] = _Family(full, "histogram", text, lines)
+        self.families[name] = Family(full, "histogram", text, lines)
 
     def text(self) -> str:
         """All of it, in the text format of Prometheus, version 0.0.4."""
         found: list[str] = []
-        for family in self._families.values():
+        for family in self.families.values():
             lines = list(family.lines())
             if lines:
                 found += [f"# HELP {family.name} {family.text}", f"# TYPE {family.name} {family.kind}", *lines]

@@ -254,6 +254,11 @@ def _alias(service: Service, given: argparse.Namespace) -> int:
     return 0
 
 
+def _reload(service: Service, _given: argparse.Namespace) -> int:
+    print(*service.ask("/reload", {})["changed"] or ["nothing has changed"], sep="\n")
+    return 0
+
+
 def _watch(service: Service, given: argparse.Namespace) -> int:
     if service.url.startswith("unix:"):
         raise Remote("watch takes an address of HTTP: --url http://127.0.0.1:8080")
@@ -306,5 +311,6 @@ COMMANDS: Mapping[str, tuple[Callable[[Service, argparse.Namespace], int], str]]
     "get": (_get, "show a circuit, or one field of it"),
     "set": (_set, "set a circuit, and wait until its board has acknowledged that"),
     "alias": (_alias, "give a circuit another name; '' takes it away"),
+    "reload": (_reload, "have the service read its configuration again, and take it over whole, or not at all"),
     "watch": (_watch, "print changes as they come, each with who has caused it"),
 }

@@ -124,9 +124,14 @@ class Port(StreamServerEndpointService):
 
         :raises SystemExit: the port cannot be had; a service that nobody can reach would only seem to run.
         """
-        super().privilegedStartService()
-        if self._reporting.failed:
+        if not self.open():
             raise SystemExit(1)
+
+    def open(self) -> bool:
+        """Listen, or, as the log says then, do not."""
+        super().privilegedStartService()
+        self.running = True
+        return not self._reporting.failed
 
 
 @implementer(IStreamServerEndpoint)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
@@ -24,24 +21,22 @@ from evok_twisted.api import access, logbook, metrics, panel, site, webhook, web
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
-from evok_twisted.api.limits import Doorkeeper, connections
 from evok_twisted.api.mqtt import front as mqtt
 from evok_twisted.api.mqtt.settings import BROKER, BROKER_FORMS
-from evok_twisted.api.origins import Origins
-from evok_twisted.certificates import Certificate
+from evok_twisted.api.reload import Reload
 from evok_twisted.check import check
 from evok_twisted.core.audit import Audit
-from evok_twisted.core.desk import Core
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
-from evok_twisted.errors import ConfigError
 from evok_twisted.exposure import Exposure
+from evok_twisted.fronts import Fronts
+from evok_twisted.listening import Listening, plain_places, secured_places
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
-from evok_twisted.ports import Port, certified, described, secured
 from evok_twisted.problems import Problems
+from evok_twisted.reloading import Reloader, Running, command
 from evok_twisted.signals import take_signals
 from evok_twisted.simulator import demo
 from evok_twisted.systemd import Systemd
@@ -85,6 +80,18 @@ class Options(BaseOptions):
 
     opt_p = opt_port
 
+    @property
+    def directory(self) -> Path:
+        """Where the configuration is."""
+        path = Path(self["config"])
+        return path if path.is_dir() else path.parent
+
+    @property
+    def again(self) -> list[str]:
+        """What was given, but for ``--check``, to give it to another."""
+        given = [f"--{name}={self[name]}" for name in ("config", "mqtt", "dialect") if self[name] is not None]
+        return [*given, *(f"--port={port}" for port in self["ports"]), *(["--demo"] if self["demo"] else [])]
+
     def postOptions(self) -> None:
         if self["dialect"] is not None and self["dialect"] not in DIALECTS:
             raise usage.UsageError(f"--dialect: got {self['dialect']!r}, expected {' or '.join(DIALECTS)}")
@@ -122,11 +129,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     desks = unit.core.desks(options["dialect"] or config.apis.dialect)
     audit = unit.commands.audit = _audit(config.apis, reactor)
     gate = _gate(config.apis, reactor, problems)
-    endpoints = list(_endpoints(config.apis, options, unit.core, reactor, problems))
-    exposure = Exposure(config.apis, endpoints)
+    base = options.directory
+    plain = tuple(plain_places(config.apis, options["ports"], base, reactor, problems))
+    secured = tuple(secured_places(config.apis.tls, base, unit.core, reactor, problems)) if not options["ports"] else ()
+    exposure = Exposure(config.apis, [(place.scheme, place.endpoint) for place in (*plain, *secured)])
     exposure.notice(problems)
     context = Context(desks, reactor, problems, {}, gate, exposure.url)
-    fronts = [front.make(context, settings) for front, settings in _enabled(config, options)]
+    fronts = Fronts(context, dict(_enabled(config, options)))
     if options["check"]:
         check((*unit.summary(), *exposure.verdicts(problems)), problems)
     if problems.fatal:
@@ -139,11 +148,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     unit.wills.load(sockets.will_grace if isinstance(sockets, websocket.WebSocketSettings) else 0.0)
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
-    ports = _ports(config.apis, context, endpoints)
-    for child in (simulation, audit, unit, gate.keyring, *ports, *fronts, watchdog, Ending(unit.drain)):
+    listening = Listening(config.apis, context, (*plain, *secured))
+    for child in (simulation, audit, unit, gate.keyring, listening, fronts, watchdog, Ending(unit.drain)):
         if child is not None:
             child.setServiceParent(service)
-    reactor.callWhenRunning(take_signals, reactor)
+    running = Running(
+        unit,
+        fronts,
+        listening,
+        load=lambda problems: _load(options, problems),
+        wanted=lambda config: dict(_enabled(config, options)),
+        places=lambda apis, problems: (*plain_places(apis, options["ports"], base, reactor, problems), *secured),
+    )
+    reloader = Reloader(config, running, command(options.again), reactor)
+    context.tree[b"reload"] = Reload(reloader.reload)
+    reactor.callWhenRunning(take_signals, reactor, reloader.reload_on_signal)
     return service
 
 
@@ -184,10 +203,18 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
         else:
             _log.info("Home Assistant finds it where its MQTT integration has the broker {b}", b=options["mqtt"])
         return demo.make(Definitions(shipped_definitions(), problems), reactor)
-    config = cfg.load(Path(options["config"]), shipped_definitions(), problems, FRONT_SETTINGS)
+    config = _load(options, problems)
     if config is None and not Path(options["config"]).exists():
         print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
     return config or cfg.Config(), None
+
+
+def _load(options: Options, problems: Problems) -> cfg.Config | None:
+    """What is configured."""
+    if options["demo"]:
+        problems.error("--demo", "", "a simulated unit has no configuration")
+        return None
+    return cfg.load(Path(options["config"]), shipped_definitions(), problems, FRONT_SETTINGS)
 
 
 def _begin_log(config: cfg.Config, options: Options, problems: Problems) -> None:
@@ -217,70 +244,6 @@ def _log_to(file: Path, problems: Problems) -> None:
         problems.warning(problems.file_of("logging.file"), "logging.file", message)
     else:
         globalLogPublisher.addObserver(textFileLogObserver(rotating))  # type: ignore[arg-type]  # it writes text
-
-
-def _endpoints(
-    apis: cfg.Apis, options: Options, core: Core, reactor: Any, problems: Problems
-) -> Iterator[tuple[str, IStreamServerEndpoint]]:
-    """Where to listen, each with the scheme of its URLs."""
-    address = quoteStringArgument(apis.address)
-    default = f"tcp:{apis.port}" + (f":interface={address}" if address else "")
-    ports, key, place = options["ports"], "apis.listen", Path(options["config"])
-    base = place if place.is_dir() else place.parent
-    for description in ports or apis.listen or (default,):
-        if ports:
-            endpoint = described(description, reactor, problems, "--port", "")
-        else:
-            endpoint = described(description, reactor, problems, problems.file_of(key), key, base)
-        if endpoint is not None:
-            yield "wss" if description.startswith("ssl:") else "ws", endpoint
-    if apis.tls is not None and not ports:
-        yield from _secured(apis.tls, base, core, reactor, problems)
-
-
-def _secured(
-    tls: cfg.TlsSettings, base: Path, core: Core, reactor: Any, problems: Problems
-) -> Iterator[tuple[str, IStreamServerEndpoint]]:
-    """Where to listen with the certificate of the configuration; one that cannot be used costs these ports."""
-    try:
-        certificate = Certificate(base / tls.certificate, base / tls.key, reactor)
-    except ConfigError as error:
-        problems.error(problems.file_of("apis.tls"), "apis.tls", str(error), fatal=False)
-        return
-    core.health.warn_of(certificate.warnings)
-    text = "When the certificate ends, in seconds of the Unix epoch"
-    core.meters.one("certificate_expiry_timestamp_seconds", "gauge", text, lambda: certificate.ends)
-    key = "apis.tls.listen"
-    for description in tls.listen:
-        endpoint = secured(description, certificate, reactor, problems, problems.file_of(key), key)
-        if endpoint is not None:
-            yield "wss", endpoint
-
-
-def _ports(apis: cfg.Apis, context: Context, endpoints: Iterable[tuple[str, IStreamServerEndpoint]]) -> Iterator[Port]:
-    """What listens at each endpoint, for all fronts."""
-    endpoints = list(endpoints)
-    names = (name for _, endpoint in endpoints for name in certified(endpoint))
-    origins = Origins(apis.allowed_origins, (*apis.allowed_hosts, socket.gethostname(), *names))
-    if origins.everybody:
-        _log.warn("apis.allowed_origins is '*': every web page that anybody here visits can switch outputs")
-    door = Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address)
-    metrics.measure_door(context.desks.meters, door)
-    served = site.ApiSite(
-        site.Root(context.tree),
-        context.reactor,
-        origins,
-        access_log=apis.access_log,
-        max_body=apis.max_body_size,
-        max_header=apis.max_header_size,
-        idle=apis.idle_timeout,
-        door=door,
-        gate=context.gate,
-    )
-    for scheme, endpoint in endpoints:
-        page = f"{scheme.replace('ws', 'http')}://{{where}}/"
-        url = f"{scheme}://{{where}}/ws" if websocket.PATH in context.tree else page
-        yield Port(endpoint, served, url, f"{page}panel/" if b"panel" in context.tree else "")
 
 
 class EvokService(MultiService):

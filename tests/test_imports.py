@@ -33,7 +33,8 @@ LAYERS = [
     ["onewiresegment"],
     ["segments"],
     ["unit"],
-    ["check"],
+    ["check", "fronts", "listening"],
+    ["reloading"],
     ["tap"],
     ["plugin"],
 ]

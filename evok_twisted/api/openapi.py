@@ -58,12 +58,16 @@ class Made(Generic[_Kind]):
 
     def __init__(self, make: Callable[[Desk], _Kind]) -> None:
         self._make = make
-        self._kept: tuple[int, _Kind] | None = None
+        self._kept: tuple[object, _Kind] | None = None
 
-    def of(self, desk: Desk) -> _Kind:
-        """It, as it is now."""
-        if self._kept is None or self._kept[0] != desk.version:
-            self._kept = desk.version, self._make(desk)
+    def of(self, desk: Desk, more: object = None) -> _Kind:
+        """It, as it is now.
+
+        :param more: what else it is made of.
+        """
+        key = desk.version, more
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._make(desk)
         return self._kept[1]
 
 
@@ -78,10 +82,12 @@ class OpenApi(JsonResource):
     def __init__(self, tree: Mapping[bytes, IResource], desks: Desks) -> None:
         super().__init__()
         self._desks = desks
+        self._tree = tree
         self._made = Made(lambda desk: msgspec.json.encode(document(tree, desk)))
 
     def get(self, request: Request) -> bytes:
-        return json(request, self._made.of(self._desks(identity_of(request, "rest"), None)))
+        desk = self._desks(identity_of(request, "rest"), None)
+        return json(request, self._made.of(desk, tuple(self._tree.values())))
 
 
 def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.http import schema_of
 from evok_twisted.api.logbook import LogPage
 from evok_twisted.api.panel import Rules
+from evok_twisted.api.reload import Reloaded
 from evok_twisted.api.tokens import Issued, Narrowing, NewLink, NewToken, ShownTokens
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.dialects import schema
@@ -81,7 +82,9 @@ def schemas(desk: Desk) -> dict[str, Any]:
 
 
 def _sent_and_answered() -> dict[str, Any]:
-    made = components([BulkRequest, Report, LogPage, ShownTokens, NewToken, Narrowing, NewLink, Issued, Rules])
+    made = components(
+        [BulkRequest, Report, LogPage, ShownTokens, NewToken, Narrowing, NewLink, Issued, Rules, Reloaded]
+    )
     for name in ("IndividualAssignment", "GroupAssignment"):
         made[name]["properties"]["assigned_values"] = schema_of("Parameters")
     return made

@@ -28,22 +28,27 @@ from evok_twisted.logs import Logger
 
 
 class Root(JsonResource):
-    """``/``: says what is here."""
+    """``/``: says what is here.
+
+    :param children: what is served, by path; may change later.
+    """
 
     isLeaf = False
     paths = {"": {b"GET": Operation("get", "What is here", {"type": "object"})}}
 
     def __init__(self, children: Mapping[bytes, IResource]) -> None:
         super().__init__()
-        self._paths = sorted("/" + path.decode() for path in children)
-        for path, child in children.items():
-            self.putChild(path, child)
+        self._served = children
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        return self if path == b"" else Nowhere(self._paths)
+    @property
+    def _paths(self) -> list[str]:
+        return sorted("/" + path.decode() for path in self._served)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return self if path == b"" else self._served.get(path) or Nowhere(self._paths)
 
     def get(self, request: Request) -> bytes:
-        if "/panel" in self._paths and b"text/html" in (request.getHeader(b"accept") or b""):
+        if b"panel" in self._served and b"text/html" in (request.getHeader(b"accept") or b""):
             request.setHeader(b"vary", b"Accept")
             return to(request, b"panel/")
         about = {"service": "evok-twisted", "version": our_version(), "paths": self._paths}

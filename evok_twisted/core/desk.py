@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -235,8 +235,12 @@ class Desks:
 
     def report(self, name: str, of: Callable[[], object], warnings: Callable[[], Iterable[str]] = tuple) -> None:
         """Let the health of the service have, in the field ``name``, what ``of`` returns, and these warnings."""
-        self._core.health.ask(name, of)
-        self._core.health.warn_of(warnings)
+        self._core.health.ask(name, of, warnings)
+
+    @property
+    def reports(self) -> MutableMapping[str, Any]:
+        """What is there by ``report``, by its name."""
+        return self._core.health.fronts
 
     @property
     def meters(self) -> Meters:

@@ -122,8 +122,8 @@ class Health:
         self._failsafes = failsafes
         self._warners: list[Callable[[], Iterable[str]]] = []
         self._version = version("evok-twisted")
-        #: what fronts have to say, by the field of the report
-        self._fronts: dict[str, Callable[[], object]] = {}
+        #: what fronts have to say, by the field of the report, and what they warn of
+        self.fronts: dict[str, tuple[Callable[[], object], Callable[[], Iterable[str]]]] = {}
 
     def add(
         self,
@@ -145,9 +145,9 @@ class Health:
         """Tell of what ``warnings`` returns, too: sentences about what costs nothing yet."""
         self._warners.append(warnings)
 
-    def ask(self, name: str, of: Callable[[], object]) -> None:
-        """Let the report have, in the field ``name``, what ``of`` returns."""
-        self._fronts[name] = of
+    def ask(self, name: str, of: Callable[[], object], warnings: Callable[[], Iterable[str]] = tuple) -> None:
+        """Let the report have, in the field ``name``, what ``of`` returns, and warn of what ``warnings`` does."""
+        self.fronts[name] = of, warnings
 
     def remove(self, bus: Watched) -> None:
         """Mind a bus no more."""
@@ -174,13 +174,14 @@ class Health:
     def report(self) -> Report:
         """Everything, as it is now."""
         reasons = tuple(self._reasons())
-        warnings = tuple(warning for warner in self._warners for warning in warner())
+        warners = (*self._warners, *(warnings for _, warnings in self.fronts.values()))
+        warnings = tuple(warning for warner in warners for warning in warner())
         buses = tuple(
             BusHealth(part.bus.name, part.type, part.bus.online, tuple(map(_slave, part.slaves)), part.line)
             for part in self._parts.values()
         )
         uptime = round(self._clock.seconds() - self._begun, 3)
-        fronts: dict[str, Any] = {name: of() for name, of in self._fronts.items()}
+        fronts: dict[str, Any] = {name: of() for name, (of, _) in self.fronts.items()}
         return Report(
             not reasons, reasons, warnings, self.status, *self._failsafes(), self._version, uptime, buses, **fronts
         )

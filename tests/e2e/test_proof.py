@@ -82,6 +82,7 @@ PATHS = {
     ("/log", "get"): ("administers", None),
     ("/panel/rules", "get"): ("reads", None),
     ("/metrics", "get"): ("reads", None),
+    ("/reload", "post"): ("administers", {}),
 }
 #: Every command of the WebSocket: what it is, and the message.
 COMMANDS = {

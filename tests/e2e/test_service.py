@@ -180,16 +180,8 @@ def test_the_outputs_of_pulses_are_put_back_at_the_stop(twistd, simulator, confi
     ws.close()
 
 
-@pytest.fixture
-def unmasked():
-    """SIGHUP as it commonly is: who started the tests may have it ignored, which processes inherit."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2], ids=lambda value: value.name)
-def test_signals_that_mean_nothing_to_it_do_not_end_it(unmasked, demo, number):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda value: value.name)
+def test_signals_that_mean_nothing_to_it_do_not_end_it(demo, number):
     demo.process.send_signal(number)
     demo.wait_for(f"{number.name} is ignored")
     ws = websocket.create_connection(demo.url, timeout=5)
