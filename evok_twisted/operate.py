@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,7 +28,14 @@ IDENTITY = ("dev", "circuit", "alias")
 
 
 class Remote(Exception):
-    """What went wrong, in a sentence."""
+    """What went wrong, in a sentence.
+
+    :ivar name: that of the error, where the service has told it.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class _SocketConnection(http.client.HTTPConnection):
@@ -90,7 +97,7 @@ class Service:
         finally:
             connection.close()
         if isinstance(found, dict) and "errors" in found:
-            raise Remote("; ".join(found["errors"].values()))
+            raise Remote("; ".join(found["errors"].values()), next(iter(found["errors"]), ""))
         return found
 
 
@@ -110,8 +117,11 @@ def address_of(apis: Apis) -> str:
     return DEFAULT
 
 
-def add(commands: Any) -> list[argparse.ArgumentParser]:
-    """The parsers of these commands."""
+def add(commands: Any, others: Iterable[argparse.ArgumentParser] = ()) -> list[argparse.ArgumentParser]:
+    """The parsers of these commands.
+
+    :param others: of more such, which take a service and what was given (``remote``).
+    """
     parsers = {name: commands.add_parser(name, help=text) for name, (_, text) in COMMANDS.items()}
     pattern = "a kind, as ai, or some of it, as 'ro/2_*'; by default all"
     parsers["list"].add_argument("what", nargs="?", default="all", metavar="KIND[/PATTERN]", help=pattern)
@@ -125,14 +135,16 @@ def add(commands: Any) -> list[argparse.ArgumentParser]:
     parsers["alias"].add_argument("name", metavar="NAME")
     for name in ("status", "list", "get", "watch"):
         parsers[name].add_argument("--json", action="store_true", help="print JSON, for programs")
-    where = "where the service is; by default $EVOK_URL, or as the configuration says"
     for name, parser in parsers.items():
+        parser.set_defaults(remote=COMMANDS[name][0])
+    every = [*parsers.values(), *others]
+    where = "where the service is; by default $EVOK_URL, or as the configuration says"
+    for parser in every:
         parser.add_argument("--url", default=os.environ.get("EVOK_URL"), help=where)
         token = os.environ.get("EVOK_TOKEN", "")
         parser.add_argument("--token", default=token, help="who asks; by default $EVOK_TOKEN")
         parser.add_argument("--timeout", type=float, default=PATIENCE, help="seconds to wait; by default %(default)g")
-        parser.set_defaults(remote=COMMANDS[name][0])
-    return list(parsers.values())
+    return every
 
 
 def run(given: argparse.Namespace, url: str) -> int:

@@ -98,6 +98,7 @@ class ModbusSegment(Service, Generic[_Settings]):
         for board in self.boards.values():
             board.attach()
         self._report_health()
+        self._around.core.raw.attach(self.bus)
 
     def _report_health(self) -> None:
         slaves = [board.slave for board in self.boards.values()]
@@ -129,6 +130,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             board.detach()
         forget(self._around.core, self._info)
         self._around.core.health.remove(self.bus)
+        self._around.core.raw.detach(self.bus)
 
     def can_become(self, config: busconfig.Bus) -> bool:
         return _without_boards(config.settings) == _without_boards(self.config.settings)

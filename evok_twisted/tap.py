@@ -17,7 +17,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import access, logbook, metrics, panel, site, webhook, websocket
+from evok_twisted.api import access, logbook, metrics, panel, registers, site, webhook, websocket
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
@@ -104,6 +104,7 @@ FRONTS: tuple[Front, ...] = (
     site.FRONT,
     access.FRONT,
     logbook.FRONT,
+    registers.FRONT,
     panel.FRONT,
     websocket.FRONT,
     webhook.FRONT,

@@ -24,6 +24,7 @@ from evok_twisted.core.journal import Journal
 from evok_twisted.core.kept import InThread
 from evok_twisted.core.measures import measure_boards, measure_buses, measure_commands, measure_events
 from evok_twisted.core.pulserecord import PulseRecord
+from evok_twisted.core.rawmodbus import RawModbus
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.wills import Wills
 from evok_twisted.errors import UnknownCircuit
@@ -66,8 +67,9 @@ class Unit(Service):
         measure_boards(meters, self.health)
         measure_commands(meters, self.commands)
         measure_events(meters, self.events)
+        raw = RawModbus(reactor)
         self.core = Core(
-            self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters
+            self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters, raw
         )
         self.segments: dict[str, Segment] = {}
         self._problems = problems

@@ -18,6 +18,7 @@ from evok_twisted.core.identity import EVERYTHING, Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.pulserecord import PulseRecord
+from evok_twisted.core.rawmodbus import RawModbus
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.scanner import Scanner
 from evok_twisted.core.slave import Slave
@@ -42,7 +43,8 @@ def core_of(rig, events=None):
     """Everything of a rig that fronts need."""
     events = events or rig.events
     pulses, wills = PulseRecord(None, events.clock), Wills(rig.registry, rig.commands, events.clock)
-    return Core(rig.registry, rig.commands, events, Journal(events), rig.health, pulses, wills, Meters())
+    journal, meters, raw = Journal(events), Meters(), RawModbus(events.clock)
+    return Core(rig.registry, rig.commands, events, journal, rig.health, pulses, wills, meters, raw)
 
 
 def desk_of(unit, dialect="classic"):

@@ -26,8 +26,9 @@ LAYERS = [
     ["model"],
     ["core"],
     ["bus", "api", "simulator", "ports", "options", "systemd", "signals", "journald"],
-    ["exposure", "client", "advice"],
+    ["exposure", "client", "advice", "rawregisters", "linescan"],
     ["operate"],
+    ["scan"],
     ["cli"],
     ["mountedboard"],
     ["onewiresegment"],
@@ -136,7 +137,7 @@ def test_pymodbus_is_imported_where_bytes_are_made_and_nowhere_else(module):
 
 
 @pytest.mark.parametrize(
-    "module", [module for module in MODULES if part_of(module) not in ("tap", "plugin", "client", "operate")]
+    "module", [module for module in MODULES if part_of(module) not in ("tap", "plugin", "client", "operate", "scan")]
 )
 def test_only_the_outermost_modules_touch_the_global_reactor(module):
     assert [name for name in imports_of(module) if below(name, "twisted.internet.reactor")] == []

@@ -198,7 +198,7 @@ class JsonResource(Resource):
         there = ", ".join(template for template in self.paths if template) or "nothing below this one"
         raise NotFound(f"there is no such path; there is {there}")
 
-    def get(self, request: Request) -> bytes:
+    def get(self, request: Request) -> bytes | int:
         """Answer GET and HEAD; the headers say how long the body is."""
         raise NotImplementedError
 
@@ -220,7 +220,7 @@ class JsonResource(Resource):
 
         def answer(body: bytes) -> None:
             if not gone.called:
-                request.write(body)
+                request.write(b"" if request.method == b"HEAD" else body)
                 request.finish()
 
         answered = body.addErrback(self._failed, request).addCallback(answer)
@@ -286,9 +286,9 @@ def _dialect(request: Request) -> Dialect | None:
     return None
 
 
-def _body(request: Request, body: bytes) -> bytes:
-    """What is sent of ``body``: to HEAD nothing, or Twisted would log a warning."""
-    return b"" if request.method == b"HEAD" else body
+def _body(request: Request, body: bytes | int) -> bytes | int:
+    """What is sent of ``body``, if it is there: to HEAD nothing, or Twisted would log a warning."""
+    return b"" if request.method == b"HEAD" and isinstance(body, bytes) else body
 
 
 def _fits(part: str | None, given: str) -> bool:
@@ -304,7 +304,7 @@ class Nowhere(Resource):
         super().__init__()
         self._paths = paths
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> bytes | int:
         if request.method == b"OPTIONS":
             return options(request, (b"OPTIONS",))
         error = NotFound(f"there is nothing here; there is {', '.join(self._paths)}")

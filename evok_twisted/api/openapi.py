@@ -12,6 +12,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from evok_twisted.api.http import DeskResource, JsonResource, Operation, identity_of, json, our_version, schema_of
+from evok_twisted.api.registers import TABLES
 from evok_twisted.api.schemas import error_schema, schemas
 from evok_twisted.core.desk import Desk, Desks
 
@@ -43,6 +44,7 @@ _TAGS: Mapping[str, str] = {
     "bulk": "Many sets and queries in one request",
     "rpc": "JSON-RPC 2.0",
     "access": "Who asks, and what they may do",
+    "modbus": "Registers and coils of slaves",
     "service": "The service itself",
 }
 
@@ -142,6 +144,10 @@ def _parameters(path: str, desk: Desk, *, chooses: bool) -> list[dict[str, Any]]
         ),
         "property": ("A field of the state", {"type": "string", "minLength": 1, "examples": ["value"]}),
         "id": ("The id of a token", {"type": "string", "minLength": 1, "examples": ["0a1b2c3d"]}),
+        "bus": ("The name of a Modbus bus in the configuration", {"type": "string", "minLength": 1}),
+        "unit": ("The slave-id", {"type": "integer", "minimum": 1, "maximum": 255}),
+        "table": ("What of the slave", {"enum": list(TABLES)}),
+        "start": ("The first address", {"type": "integer", "minimum": 0, "maximum": 65535}),
     }
     found = [
         {"name": name, "in": "path", "required": True, "description": known[name][0], "schema": known[name][1]}

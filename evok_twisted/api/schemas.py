@@ -13,6 +13,7 @@ from evok_twisted.api.bulk import BulkRequest
 from evok_twisted.api.http import schema_of
 from evok_twisted.api.logbook import LogPage
 from evok_twisted.api.panel import Rules
+from evok_twisted.api.registers import Values
 from evok_twisted.api.reload import Reloaded
 from evok_twisted.api.tokens import Issued, Narrowing, NewLink, NewToken, ShownTokens
 from evok_twisted.core.desk import Desk
@@ -82,9 +83,8 @@ def schemas(desk: Desk) -> dict[str, Any]:
 
 
 def _sent_and_answered() -> dict[str, Any]:
-    made = components(
-        [BulkRequest, Report, LogPage, ShownTokens, NewToken, Narrowing, NewLink, Issued, Rules, Reloaded]
-    )
+    access = (ShownTokens, NewToken, Narrowing, NewLink, Issued)
+    made = components([BulkRequest, Report, LogPage, *access, Rules, Reloaded, Values])
     for name in ("IndividualAssignment", "GroupAssignment"):
         made[name]["properties"]["assigned_values"] = schema_of("Parameters")
     return made

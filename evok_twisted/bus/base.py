@@ -22,8 +22,9 @@ from evok_twisted.bus.framing import Framing, ModbusPDU
 from evok_twisted.bus.line import Line
 from evok_twisted.bus.modbus import ModbusClientProtocol, Request
 from evok_twisted.conditions import Condition, Signal, Subscription, Timer, backoff
+from evok_twisted.core.rawmodbus import Table
 from evok_twisted.definitions import Block
-from evok_twisted.errors import EvokError, Offline
+from evok_twisted.errors import BadAnswer, EvokError, Offline
 from evok_twisted.logs import Logger, QuietLogger, Repeats
 from evok_twisted.meters import BusMeter
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
@@ -157,6 +158,25 @@ class ModbusBus(ABC):
             client.make_probe(answer, timeout)
         key = (unit, "read" if timeout is None else "probe")
         return answer.addCallbacks(self._has_read, self._has_failed, callbackArgs=key, errbackArgs=key)
+
+    def read_table(self, unit: int, table: Table, start: int, count: int) -> Deferred[tuple[int, ...]]:
+        """Read registers, or bits, of any of the four tables of a slave."""
+        if table in ("holding", "input"):
+            return self.read(unit, Block(start, count, input=table == "input"))
+        client = self._client
+        if client is None:
+            return fail(Offline(f"{self!r} is offline"))
+        read = client.read_coils if table == "coils" else client.read_discrete_inputs
+        answer = read(start, count=count, device_id=unit)
+        return answer.addCallbacks(
+            self._has_read_bits, self._has_failed, callbackArgs=(unit, count), errbackArgs=(unit, "read")
+        )
+
+    def _has_read_bits(self, answer: ModbusPDU, unit: int, count: int) -> tuple[int, ...]:
+        self.meter.requests[unit, "read", ANSWERED] += 1
+        if not count <= len(answer.bits) < count + 8:
+            raise BadAnswer(f"the answer has {len(answer.bits)} bits, not {count}")
+        return tuple(map(int, answer.bits[:count]))
 
     def _has_read(self, answer: ModbusPDU, unit: int, kind: str) -> tuple[int, ...]:
         self.meter.requests[unit, kind, ANSWERED] += 1

@@ -17,6 +17,7 @@ from evok_twisted.core.health import Health, Report
 from evok_twisted.core.identity import Identity
 from evok_twisted.core.journal import Journal
 from evok_twisted.core.pulserecord import PulseRecord
+from evok_twisted.core.rawmodbus import RawModbus
 from evok_twisted.core.registry import Registry
 from evok_twisted.core.slices import sliced
 from evok_twisted.core.wills import Will, Wills
@@ -37,6 +38,7 @@ class Core(NamedTuple):
     pulses: PulseRecord
     wills: Wills
     meters: Meters
+    raw: RawModbus
 
     def desks(self, default: Dialect) -> Desks:
         """How fronts come by desks.
@@ -241,6 +243,11 @@ class Desks:
     def reports(self) -> MutableMapping[str, Any]:
         """What is there by ``report``, by its name."""
         return self._core.health.fronts
+
+    @property
+    def raw(self) -> RawModbus:
+        """Registers of any slave, for those who may do everything."""
+        return self._core.raw
 
     @property
     def meters(self) -> Meters:

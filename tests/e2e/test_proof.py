@@ -83,7 +83,11 @@ PATHS = {
     ("/panel/rules", "get"): ("reads", None),
     ("/metrics", "get"): ("reads", None),
     ("/reload", "post"): ("administers", {}),
+    ("/modbus/{bus}/{unit}/{table}/{start}", "get"): ("administers", None),
+    ("/modbus/{bus}/{unit}/{table}/{start}", "post"): ("administers", {"values": [0]}),
 }
+#: A register that can be read and written: the first of outputs.
+REGISTER = {"bus": "LOCAL", "unit": 1, "table": "holding", "start": 1}
 #: Every command of the WebSocket: what it is, and the message.
 COMMANDS = {
     "all": ("reads", {}),
@@ -132,7 +136,7 @@ class House:
     def verdict(self, sort, path, method, body):
         """The status of an answer; of one of JSON-RPC, which is always 200, that of its error."""
         spare = self.spare() if "{id}" in path else ""
-        path = path.format(dev="led", circuit="1_02", property="value", id=spare)
+        path = path.format(dev="led", circuit="1_02", property="value", id=spare, **REGISTER)
         if isinstance(body, dict) and body.get("name") == "{n}":
             body = {**body, "name": f"token {next(self._hosts)}"}
         body = {"token": self.tokens.get(sort, self.tokens["viewer"])} if body == "a token" else body

@@ -1,0 +1,105 @@
+"""Registers and coils of any slave on a bus, whether it is scanned or not; for whoever looks for what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from evok_twisted.core.identity import Identity
+from evok_twisted.errors import BadValue, Forbidden, NotFound, Unauthorized
+from evok_twisted.logs import Logger
+from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+
+Table = Literal["holding", "input", "coils", "discrete"]
+#: What a request may read of each table, and write of it: nothing of those that can only be read.
+MOST_READ: dict[str, int] = {"holding": 125, "input": 125, "coils": 2000, "discrete": 2000}
+MOST_WRITTEN: dict[str, int] = {"holding": 123, "coils": 1968}
+#: Unit ids: 0 is a broadcast, which nobody answers.
+UNITS = range(1, 256)
+ADDRESSES = 1 << 16
+
+
+class RawBus(Protocol):
+    """What is asked of a bus."""
+
+    name: str
+    write_timeout: float
+
+    def read_table(self, unit: int, table: Table, start: int, count: int) -> Deferred[tuple[int, ...]]:
+        """Read registers, or bits."""
+
+    def write(self, unit: int, write: Write, deadline: float) -> Deferred[None]:
+        """As ``core.slave.Bus``."""
+
+
+class RawModbus:
+    """The buses, by their names. Requests go between those of the scans, and writes ahead of reads, as on every bus."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._buses: dict[str, RawBus] = {}
+
+    def attach(self, bus: RawBus) -> None:
+        """Let ``bus`` be asked."""
+        self._buses[bus.name] = bus
+
+    def detach(self, bus: RawBus) -> None:
+        """Let it be asked no more."""
+        if self._buses.get(bus.name) is bus:
+            del self._buses[bus.name]
+
+    async def read(self, bus: str, unit: int, table: str, start: int, count: int, by: Identity) -> list[int]:
+        """Read ``count`` registers or bits of a unit, from ``start`` on.
+
+        :raises EvokError: they were not read.
+        """
+        found = self._bus(bus, unit, table, MOST_READ, by)
+        _check_range(start, count, MOST_READ[table])
+        return list(await found.read_table(unit, table, start, count))  # type: ignore[arg-type]  # it is one of them
+
+    async def write(self, bus: str, unit: int, table: str, start: int, values: Sequence[int], by: Identity) -> None:
+        """Write registers or coils of a unit, from ``start`` on; what is scanned of them is seen with the next scan.
+
+        :raises EvokError: they were not written; where ``sent`` is set, they may have been.
+        """
+        found = self._bus(bus, unit, table, MOST_WRITTEN, by)
+        _check_range(start, len(values), MOST_WRITTEN[table])
+        highest = 1 if table == "coils" else 0xFFFF
+        for n, value in enumerate(values):
+            if not 0 <= value <= highest:
+                raise BadValue(f"values.{n}: got {value}, expected a whole number from 0 to {highest}")
+        write: Write
+        if table == "coils":
+            coils = tuple(WriteCoil(start + n, value) for n, value in enumerate(values))
+            write = coils[0] if len(coils) == 1 else WriteCoils(coils)
+        else:
+            write = WriteRegister(start, values[0]) if len(values) == 1 else WriteRegisters(start, tuple(values))
+        message = "{by} writes {values} to {table} {start} of unit {unit} on {bus}"
+        shown = " ".join(map(str, values))
+        self._log.warn(message, by=str(by), values=shown, table=table, start=start, unit=unit, bus=bus)
+        await found.write(unit, write, self._clock.seconds() + found.write_timeout)
+
+    def _bus(self, name: str, unit: int, table: str, tables: dict[str, int], by: Identity) -> RawBus:
+        if not by.scopes.may_read:
+            raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
+        if by.scopes.role != "admin" or by.scopes.write is not None:
+            raise Forbidden(f"{by}: registers are for whoever may do everything, and is not narrowed")
+        if name not in self._buses:
+            raise NotFound(f"there is no Modbus bus {name!r:.40}; there is {', '.join(self._buses) or 'none'}")
+        if table not in tables:
+            raise BadValue(f"table: got {table!r:.40}, expected one of {', '.join(tables)}")
+        if unit not in UNITS:
+            raise BadValue(f"unit: got {unit}, expected a number from {UNITS[0]} to {UNITS[-1]}")
+        return self._buses[name]
+
+
+def _check_range(start: int, count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise BadValue(f"count: got {count}, expected a number from 1 to {most}")
+    if not (start >= 0 and start + count <= ADDRESSES):
+        raise BadValue(f"start: got {start}, expected {count} addresses from 0 to {ADDRESSES - 1}")
