@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evok_twisted import certificates, operate, rawregisters, scan
+from evok_twisted import capturing, certificates, operate, rawregisters, scan
 from evok_twisted import config as cfg
 from evok_twisted.core import issuing
 from evok_twisted.core.identity import ROLES, Scopes
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    remote = operate.add(commands, [*rawregisters.add(commands), scan.add(commands)])
+    remote = operate.add(commands, [*rawregisters.add(commands), scan.add(commands), capturing.add(commands)])
     for one in remote:
         one.set_defaults(run=_operate)
     for one in (*parsers, link, certificate, check, *remote):

@@ -51,6 +51,10 @@ class Signal(Generic[_P]):
         self._log = log
         self._watchers: dict[Subscription, Callable[_P, object]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether somebody watches."""
+        return bool(self._watchers)
+
     def watch(self, watcher: Callable[_P, object]) -> Subscription:
         """Call ``watcher`` from now on."""
         subscription = Subscription(self._watchers.__delitem__)

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -73,6 +73,31 @@ class Service:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return kind(parts.hostname, parts.port, timeout=self._timeout)
 
+    def stream(self, path: str, seconds: float) -> Iterator[bytes]:
+        """Ask for a path whose answer takes so long; what comes of it.
+
+        :raises Remote: there was none, or it says no.
+        """
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        connection = self._connection()
+        connection.timeout = seconds + self._timeout
+        try:
+            connection.request("GET", path, None, headers)
+            answer = connection.getresponse()
+            if answer.status != http.HTTPStatus.OK:
+                found = json.loads(answer.read())["errors"]
+                raise Remote("; ".join(found.values()), next(iter(found), ""))
+            while chunk := answer.read1(1 << 16):
+                yield chunk
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+
+    def _unreachable(self, error: Exception) -> Remote:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Remote(f"{self.url} cannot be asked: {why}; is the service running? (systemctl status evok)")
+
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask for a path, or post to it; the answer.
 
@@ -90,10 +115,7 @@ class Service:
         except TimeoutError:
             raise Remote(f"{self.url} did not answer within {self._timeout:g} s; it may have been done") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Remote(
-                f"{self.url} cannot be asked: {why}; is the service running? (systemctl status evok)"
-            ) from None
+            raise self._unreachable(error) from None
         finally:
             connection.close()
         if isinstance(found, dict) and "errors" in found:

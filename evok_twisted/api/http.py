@@ -125,6 +125,7 @@ class Operation(NamedTuple):
     :ivar form: whether that may come as a form, too.
     :ivar query: what may stand behind ``?``: what each is, and its JSON Schema.
     :ivar also: other statuses of a success, each with what it means.
+    :ivar media: the type of an answer that is no JSON.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Operation(NamedTuple):
     also: Mapping[int, str] = {}
     form: bool = False
     query: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
+    media: str = "text/plain"
 
 
 #: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.

@@ -164,7 +164,7 @@ def _parameters(path: str, desk: Desk, *, chooses: bool) -> list[dict[str, Any]]
 
 def _operation(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    content = _content(operation.answer)
+    content = _content(operation.answer, operation.media)
     if operation.also.keys() != {204} or operation.answer is not None:
         responses["200"] = {"description": operation.summary, "content": content}
     for status, meaning in operation.also.items():
@@ -192,8 +192,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _content(answer: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"text/plain": {"schema": {"type": "string"}}} if answer is None else {_JSON: {"schema": answer}}
+def _content(answer: Mapping[str, Any] | None, media: str) -> dict[str, Any]:
+    return {media: {"schema": {"type": "string"}}} if answer is None else {_JSON: {"schema": answer}}
 
 
 def referred_to(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:

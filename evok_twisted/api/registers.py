@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.web.server import Request
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import NOT_DONE_YET, Request
 
+from evok_twisted.api.capture import Capture
 from evok_twisted.api.front import AlwaysThere, Context, Front
 from evok_twisted.api.http import JsonResource, Operation, identity_of, json, path_of, schema_of
 from evok_twisted.api.messages import encode
@@ -14,6 +16,7 @@ from evok_twisted.errors import (
     BadAnswer,
     BadRequest,
     BadValue,
+    Busy,
     Forbidden,
     NotFound,
     Offline,
@@ -22,6 +25,8 @@ from evok_twisted.errors import (
     Unauthorized,
 )
 
+#: Seconds that a capture takes at most, and how many there are at once.
+LONGEST, MOST_CAPTURES = 3600, 4
 #: What there is of a slave.
 TABLES = ("holding", "input", "coils", "discrete")
 
@@ -39,6 +44,16 @@ class Modbus(JsonResource):
     """``/modbus/BUS/UNIT/TABLE/START``, where a table is one of ``holding``, ``input``, ``coils`` and ``discrete``."""
 
     paths = {
+        "{bus}/capture": {
+            b"GET": Operation(
+                "capture",
+                "What goes over a bus, as it goes, in the format pcapng of Wireshark",
+                None,
+                errors=(BadValue, Busy, Forbidden, NotFound, Unauthorized),
+                media="application/octet-stream",
+                query={"seconds": ("For how long", {"type": "integer", "minimum": 1, "maximum": LONGEST})},
+            )
+        },
         "{bus}/{unit}/{table}/{start}": {
             b"GET": Operation(
                 "read",
@@ -54,18 +69,35 @@ class Modbus(JsonResource):
                 schema_of("Values"),
                 _ERRORS,
             ),
-        }
+        },
     }
 
-    def __init__(self, desks: Desks) -> None:
+    def __init__(self, desks: Desks, clock: IReactorTime) -> None:
         super().__init__()
         self._desks = desks
+        self._clock = clock
+        self._captures: set[Capture] = set()
 
     def get(self, request: Request) -> int:
+        if len(path_of(request)) == len(("bus", "capture")):
+            return self._capture(request)
         return self.later(request, Deferred.fromCoroutine(self._read(request)))
 
     def post(self, request: Request) -> int:
         return self.later(request, Deferred.fromCoroutine(self._write(request)))
+
+    def _capture(self, request: Request) -> int:
+        bus, _ = path_of(request)
+        given = request.args.get(b"seconds", [b"%d" % LONGEST])
+        seconds = _number("seconds", given[-1].decode(errors="replace"))
+        if not 1 <= seconds <= LONGEST:
+            raise BadValue(f"seconds: got {seconds}, expected a number from 1 to {LONGEST}")
+        if len(self._captures) >= MOST_CAPTURES:
+            raise Busy(f"there are {MOST_CAPTURES} captures; no more are made at once")
+        capture = Capture(request, bus, self._desks.wall, self._captures)
+        capture.begin(*self._desks.raw.capture(bus, identity_of(request, "registers"), capture.take))
+        capture.end_after(seconds, self._clock)
+        return NOT_DONE_YET
 
     async def _read(self, request: Request) -> bytes:
         bus, unit, table, start = path_of(request)
@@ -95,7 +127,7 @@ def _number(name: str, text: str) -> int:
 
 def make(context: Context, _settings: AlwaysThere) -> None:
     """Serve ``/modbus``."""
-    context.tree[b"modbus"] = Modbus(context.desks)
+    context.tree[b"modbus"] = Modbus(context.desks, context.reactor)
 
 
 FRONT = Front(None, AlwaysThere, make)

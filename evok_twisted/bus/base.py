@@ -28,6 +28,7 @@ from evok_twisted.errors import BadAnswer, EvokError, Offline
 from evok_twisted.logs import Logger, QuietLogger, Repeats
 from evok_twisted.meters import BusMeter
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
+from evok_twisted.pcapng import Form
 
 #: longest wait between two attempts to connect, in seconds
 SLOWEST_RETRY = 3.0
@@ -62,12 +63,16 @@ class ModbusBus(ABC):
     :param write_timeout: seconds within which a command must be on its way.
     :param retry: seconds before each attempt to connect, by its number.
     :ivar meter: what is counted of it.
+    :ivar frames: tells what goes over the line.
     """
 
     _log = Logger()
 
     #: registers that may be read in vain where that saves a request (``core.slave.Bus``)
     gap: int = 0
+
+    #: of what form its frames are, for those who look at them
+    framing: Form = "mbtcp"
 
     #: whether the other side may close a connection of use at any time, as some servers do after every answer
     may_be_closed: ClassVar[bool] = False
@@ -86,6 +91,7 @@ class ModbusBus(ABC):
         self.timeout = timeout
         self.write_timeout = write_timeout
         self.meter = BusMeter()
+        self.frames: Signal[[bool, bytes, str]] = Signal(self._log)
         self._clock = clock
         self._protocol: ModbusClientProtocol | None = None
         #: a connection that was of use and was closed: requests wait there for the next one
@@ -285,6 +291,7 @@ class Connection(ModbusClientProtocol):
     def __init__(self, bus: ModbusBus, clock: IReactorTime, timeout: float, framing: Framing, line: Line) -> None:
         super().__init__(clock, timeout, framing, line)
         self._bus = bus
+        self.frames = bus.frames
 
     def connectionMade(self) -> None:
         super().connectionMade()

@@ -23,7 +23,7 @@ from evok_twisted.bus.framing import (
     exception_of,
 )
 from evok_twisted.bus.line import Line
-from evok_twisted.conditions import Timer
+from evok_twisted.conditions import Signal, Timer
 from evok_twisted.errors import BadAnswer, EvokError, Offline, Refused, Timeout
 from evok_twisted.logs import Logger
 
@@ -64,6 +64,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
     #: requests in a row without a byte in return, after which the connection is taken for dead: a server that was
     #: switched off says nothing, and TCP alone would notice minutes later
     silent_limit = 3
+    #: who wants to know what goes over the line: whether we have sent it, the bytes, and what is to be said of it
+    frames: Signal[[bool, bytes, str]] | None = None
     #: seconds that a probe which was sent has for its answer when a write waits for it
     courtesy = 0.1
 
@@ -172,6 +174,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
             request.due = request.sent + request.timeout + self._line.sent(len(frame), self._framing.awaited)
             self._in_flight[self._transaction] = request
             self.transport.write(frame)
+            if self.frames:
+                self.frames.emit(True, frame, "")
             hurried = hurried or request.timeout < self._timeout
         if not self._watch.running or hurried:
             self._watch_first()
@@ -222,6 +226,8 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
                 message = "it does not answer when asked whether it is there"
             else:
                 message = f"no answer within {request.timeout:g} s{self._framing.remark}"
+            if self.frames:
+                self.frames.emit(False, b"", f"unit {request.pdu.dev_id}: {message}")
             request.answer.errback(_sent(Timeout(message)))
         for request in hopeless:
             request.answer.errback(Timeout("the request before was not answered"))
@@ -242,11 +248,15 @@ class ModbusClientProtocol(Protocol, ModbusClientMixin[Deferred[ModbusPDU]]):
         return "the server is silent" if self._silent >= self.silent_limit else ""
 
     def _give_up(self, why: str) -> None:
+        if self.frames:
+            self.frames.emit(False, b"", f"the connection is dropped: {why}")
         self.given_up = why
         self._fail_all(f"the connection was dropped: {why}")
         cast(ITCPTransport, self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.frames:
+            self.frames.emit(False, data, "")
         self._silent = 0
         self._heard = self._clock.seconds()
         self._line.heard()

@@ -31,6 +31,8 @@ class RtuBus(ModbusBus):
     :param timeout: seconds for an answer, besides those that it and the request take on the line.
     """
 
+    framing = "mbrtu"
+
     def __init__(
         self,
         name: str,

@@ -55,6 +55,7 @@ class TcpBus(ModbusBus):
         framer: Literal["socket", "rtu"] = "socket",
     ) -> None:
         super().__init__(name, endpoint, clock, timeout=timeout, write_timeout=write_timeout)
+        self.framing = "mbtcp" if framer == "socket" else "mbrtu"
         self.gap = GAP if framer == "socket" else gap(TUNNELLED)
         self._framing = SocketFraming if framer == "socket" else RtuFraming
         self._line = Pipeline(pipeline) if framer == "socket" else Turns(clock, timeout)

@@ -244,6 +244,10 @@ class Desks:
         """What is there by ``report``, by its name."""
         return self._core.health.fronts
 
+    def wall(self) -> float:
+        """The time of day, in seconds of the Unix epoch."""
+        return self._core.events.wall()
+
     @property
     def raw(self) -> RawModbus:
         """Registers of any slave, for those who may do everything."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from evok_twisted.conditions import Signal, Subscription
 from evok_twisted.core.identity import Identity
 from evok_twisted.errors import BadValue, Forbidden, NotFound, Unauthorized
 from evok_twisted.logs import Logger
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from evok_twisted.pcapng import Form
 
 Table = Literal["holding", "input", "coils", "discrete"]
 #: What a request may read of each table, and write of it: nothing of those that can only be read.
@@ -27,6 +29,8 @@ class RawBus(Protocol):
 
     name: str
     write_timeout: float
+    framing: Form
+    frames: Signal[[bool, bytes, str]]
 
     def read_table(self, unit: int, table: Table, start: int, count: int) -> Deferred[tuple[int, ...]]:
         """Read registers, or bits."""
@@ -82,20 +86,37 @@ class RawModbus:
         message = "{by} writes {values} to {table} {start} of unit {unit} on {bus}"
         shown = " ".join(map(str, values))
         self._log.warn(message, by=str(by), values=shown, table=table, start=start, unit=unit, bus=bus)
+        found.frames.emit(True, b"", f"{by} writes:")
         await found.write(unit, write, self._clock.seconds() + found.write_timeout)
 
-    def _bus(self, name: str, unit: int, table: str, tables: dict[str, int], by: Identity) -> RawBus:
+    def capture(
+        self, name: str, by: Identity, watcher: Callable[[bool, bytes, str], object]
+    ) -> tuple[Form, Subscription]:
+        """Call ``watcher`` with all that goes over a bus: whether we have sent it, the bytes, what is to be said of it.
+
+        :returns: of what form the frames are, and what ends it.
+        :raises EvokError: this is not for them, or there is no such bus.
+        """
+        bus = self._named(name, by)
+        self._log.info("{by} captures what goes over {bus}", by=str(by), bus=name)
+        return bus.framing, bus.frames.watch(watcher)
+
+    def _named(self, name: str, by: Identity) -> RawBus:
         if not by.scopes.may_read:
             raise Unauthorized("this takes a token, as Authorization: Bearer TOKEN")
         if by.scopes.role != "admin" or by.scopes.write is not None:
             raise Forbidden(f"{by}: registers are for whoever may do everything, and is not narrowed")
         if name not in self._buses:
             raise NotFound(f"there is no Modbus bus {name!r:.40}; there is {', '.join(self._buses) or 'none'}")
+        return self._buses[name]
+
+    def _bus(self, name: str, unit: int, table: str, tables: dict[str, int], by: Identity) -> RawBus:
+        bus = self._named(name, by)
         if table not in tables:
             raise BadValue(f"table: got {table!r:.40}, expected one of {', '.join(tables)}")
         if unit not in UNITS:
             raise BadValue(f"unit: got {unit}, expected a number from {UNITS[0]} to {UNITS[-1]}")
-        return self._buses[name]
+        return bus
 
 
 def _check_range(start: int, count: int, most: int) -> None:

@@ -83,6 +83,7 @@ PATHS = {
     ("/panel/rules", "get"): ("reads", None),
     ("/metrics", "get"): ("reads", None),
     ("/reload", "post"): ("administers", {}),
+    ("/modbus/{bus}/capture", "get"): ("administers", None),
     ("/modbus/{bus}/{unit}/{table}/{start}", "get"): ("administers", None),
     ("/modbus/{bus}/{unit}/{table}/{start}", "post"): ("administers", {"values": [0]}),
 }
@@ -140,6 +141,7 @@ class House:
         if isinstance(body, dict) and body.get("name") == "{n}":
             body = {**body, "name": f"token {next(self._hosts)}"}
         body = {"token": self.tokens.get(sort, self.tokens["viewer"])} if body == "a token" else body
+        path += "?seconds=1" if path.endswith("/capture") else ""
         answer = requests.request(method, f"{self.address}{path}", json=body, headers=self.headers(sort), timeout=5)
         if path == "/rpc" and method == "post" and answer.status_code == 200:
             return {"forbidden": 403}[answer.json()["error"]["data"]["code"]] if "error" in answer.json() else 200
