@@ -86,7 +86,7 @@ class Listening(Service):
     def __init__(self, apis: cfg.Apis, context: Context, places: Iterable[Place]) -> None:
         self._tree = context.tree
         door = Doorkeeper(connections(apis.max_connections), apis.max_connections_per_address)
-        measure_door(context.desks.meters, door)
+        measure_door(context.desks, door)
         self._names: list[str] = []
         self._site = ApiSite(
             Root(context.tree),

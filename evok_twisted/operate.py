@@ -289,7 +289,13 @@ def _alias(service: Service, given: argparse.Namespace) -> int:
 
 
 def _reload(service: Service, _given: argparse.Namespace) -> int:
-    print(*service.ask("/reload", {})["changed"] or ["nothing has changed"], sep="\n")
+    try:
+        changed = service.ask("/reload", {})["changed"]
+    except Remote as error:
+        if error.name:
+            raise
+        raise Remote(f"{error}; where its port is to be another, systemctl reload evok does the same") from None
+    print(*changed or ["nothing has changed"], sep="\n")
     return 0
 
 

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.internet.utils import getProcessOutputAndValue
 
 from evok_twisted import config as cfg
-from evok_twisted.errors import ConfigError
+from evok_twisted.errors import Busy, ConfigError
 from evok_twisted.fronts import Fronts, Wanted
 from evok_twisted.listening import Listening, Place
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.problems import Problems
 from evok_twisted.unit import Unit
 
+#: Reloads that may wait for the one that is under way.
+MOST_WAITING = 2
 #: Seconds that looking a configuration over may take.
 LONGEST_CHECK = 60.0
 #: Seconds that a thread which reads it may keep the scans waiting, each time that they have something to do.
@@ -66,14 +68,16 @@ class Reloader:
 
         :returns: what has changed, for people; also what takes a restart.
         :raises ConfigError: (in the Deferred) there are errors; all goes on as before.
+        :raises Busy: several are waiting already.
         """
+        if len(self._changing.waiting) >= MOST_WAITING:
+            raise Busy(f"{MOST_WAITING} reloads are waiting; the last of them will see what is configured now")
         return self._changing.run(lambda: Deferred.fromCoroutine(self._reload()))
 
     def reload_on_signal(self) -> None:
         """The same, for nobody who waits for an answer: the log has it."""
-        self.reload().addErrback(lambda failure: failure.trap(ConfigError)).addErrback(
-            lambda failure: self._log.failure("at the reload", failure)
-        )
+        done = maybeDeferred(self.reload).addErrback(lambda failure: failure.trap(ConfigError, Busy))
+        done.addErrback(lambda failure: self._log.failure("at the reload", failure))
 
     async def _reload(self) -> list[str]:
         begun = self._reactor.seconds()

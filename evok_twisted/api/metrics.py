@@ -141,9 +141,16 @@ def _measure_service(meters: Meters, context: Context, delays: Histogram) -> Non
         )
 
 
-def measure_door(meters: Meters, door: Doorkeeper) -> None:
+def measure_door(desks: Desks, door: Doorkeeper) -> None:
     """Tell of connections to the ports that all share."""
-    meters.one("connections", "gauge", "Connections of clients, of the WebSocket and others", lambda: door.count)
+    meters = desks.meters
+
+    def clients() -> Iterator[Sample]:
+        sockets: int = desks.reports["clients"][0]() if "clients" in desks.reports else 0
+        yield ("websocket",), sockets
+        yield ("http",), max(0, door.count - sockets)
+
+    meters.ask("clients", "gauge", "Connections of clients", ("kind",), clients)
     meters.ask(
         "clients_refused_total",
         "counter",

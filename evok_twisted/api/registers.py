@@ -37,7 +37,7 @@ class Values(msgspec.Struct):
     values: list[int]
 
 
-_ERRORS = (BadAnswer, BadRequest, BadValue, Forbidden, NotFound, Offline, Refused, Timeout, Unauthorized)
+_ERRORS = (BadAnswer, BadRequest, BadValue, Busy, Forbidden, NotFound, Offline, Refused, Timeout, Unauthorized)
 
 
 class Modbus(JsonResource):

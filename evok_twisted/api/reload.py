@@ -10,7 +10,7 @@ from twisted.web.server import Request
 
 from evok_twisted.api.http import JsonResource, Operation, for_admins, identity_of, json, schema_of
 from evok_twisted.api.messages import encode
-from evok_twisted.errors import ConfigError, Forbidden
+from evok_twisted.errors import Busy, ConfigError, Forbidden
 
 
 class Reloaded(msgspec.Struct):
@@ -31,7 +31,7 @@ class Reload(JsonResource):
                 "reload",
                 "Read the configuration again, and take it over whole, or not at all",
                 schema_of("Reloaded"),
-                errors=(ConfigError, Forbidden),
+                errors=(Busy, ConfigError, Forbidden),
             )
         }
     }

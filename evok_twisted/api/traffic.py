@@ -48,7 +48,6 @@ def measure_clients(
     :param dropped: how many clients were given up, by why.
     """
     both = (("received", received), ("sent", sent))
-    meters.one("clients", "gauge", "Clients of the WebSocket", lambda: len(connections))
     meters.one(
         "clients_stalled",
         "gauge",

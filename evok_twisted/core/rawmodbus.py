@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
@@ -10,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.conditions import Signal, Subscription
 from evok_twisted.core.identity import Identity
-from evok_twisted.errors import BadValue, Forbidden, NotFound, Unauthorized
+from evok_twisted.errors import BadValue, Busy, Forbidden, NotFound, Unauthorized
 from evok_twisted.logs import Logger
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
 from evok_twisted.pcapng import Form
@@ -22,6 +23,8 @@ MOST_WRITTEN: dict[str, int] = {"holding": 123, "coils": 1968}
 #: Unit ids: 0 is a broadcast, which nobody answers.
 UNITS = range(1, 256)
 ADDRESSES = 1 << 16
+#: Requests at once: scans have to wait for each.
+MOST_UNDER_WAY = 16
 
 
 class RawBus(Protocol):
@@ -47,6 +50,7 @@ class RawModbus:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._buses: dict[str, RawBus] = {}
+        self._count = 0
 
     def attach(self, bus: RawBus) -> None:
         """Let ``bus`` be asked."""
@@ -64,7 +68,8 @@ class RawModbus:
         """
         found = self._bus(bus, unit, table, MOST_READ, by)
         _check_range(start, count, MOST_READ[table])
-        return list(await found.read_table(unit, table, start, count))  # type: ignore[arg-type]  # it is one of them
+        with self._under_way():
+            return list(await found.read_table(unit, table, start, count))  # type: ignore[arg-type]  # it is one of them
 
     async def write(self, bus: str, unit: int, table: str, start: int, values: Sequence[int], by: Identity) -> None:
         """Write registers or coils of a unit, from ``start`` on; what is scanned of them is seen with the next scan.
@@ -86,8 +91,19 @@ class RawModbus:
         message = "{by} writes {values} to {table} {start} of unit {unit} on {bus}"
         shown = " ".join(map(str, values))
         self._log.warn(message, by=str(by), values=shown, table=table, start=start, unit=unit, bus=bus)
-        found.frames.emit(True, b"", f"{by} writes:")
-        await found.write(unit, write, self._clock.seconds() + found.write_timeout)
+        with self._under_way():
+            found.frames.emit(True, b"", f"{by} writes:")
+            await found.write(unit, write, self._clock.seconds() + found.write_timeout)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        if self._count >= MOST_UNDER_WAY:
+            raise Busy(f"{MOST_UNDER_WAY} requests for registers are under way; no more are taken at once")
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
 
     def capture(
         self, name: str, by: Identity, watcher: Callable[[bool, bytes, str], object]

@@ -41,7 +41,7 @@ class Web(Client):
         desks = self.rig.desks
         measure_commands(desks.meters, self.rig.commands)
         measure_events(desks.meters, self.rig.events)
-        measure_door(desks.meters, Doorkeeper())
+        measure_door(desks, Doorkeeper())
         make(Context(desks, self.rig.clock, self.problems, self.tree, Gate()), MetricsSettings(**settings))
         self.site.resource.__init__(self.tree)
 

@@ -42,9 +42,9 @@ class Unit:
         bus = f"  LOCAL:\n    type: MODBUSTCP\n    port: {self.modbus}\n    devices:\n{devices}"
         self.file.write_text(f"apis:\n{lines}comm_channels:\n{bus}")
 
-    def reload(self):
+    def reload(self, url=None):
         return subprocess.run(
-            [EVOK, "reload", "--url", self.url],
+            [EVOK, "reload", "--url", url or self.url],
             capture_output=True,
             text=True,
             timeout=30,
@@ -75,6 +75,12 @@ def heard(ws, wanted):
 @pytest.fixture
 def unit(tmp_path, twistd):
     return Unit(tmp_path, twistd)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, twistd_of_module):
+    """A unit of which nothing that is wanted is taken over."""
+    return Unit(tmp_path_factory.mktemp("unit"), twistd_of_module)
 
 
 def until(condition, what, seconds=10):
@@ -109,24 +115,24 @@ def test_a_board_that_is_added_is_there_and_clients_hear_of_it(unit):
         ({"panel": "{confirm: 5}"}, "apis.panel.confirm"),
     ],
 )
-def test_a_configuration_with_an_error_is_refused_whole_and_all_goes_on(unit, settings, why):
-    before = unit.slaves()
-    unit.configure(**{"boards": ("1", "3"), **settings})
-    done = unit.reload()
+def test_a_configuration_with_an_error_is_refused_whole_and_all_goes_on(shared, settings, why):
+    before = shared.slaves()
+    shared.configure(**{"boards": ("1", "3"), **settings})
+    done = shared.reload()
     assert (done.returncode, done.stdout) == (1, "") and why in done.stderr
-    unit.service.wait_for("the configuration is refused, all goes on as before: error: ")
-    until(lambda: unit.slaves()["2"]["scans"] > before["2"]["scans"] + 5, "scans go on")
-    assert set(unit.slaves()) == {"1", "2"}
-    assert [one["timeouts"] + one["errors"] + one["missed"] for one in unit.slaves().values()] == [0, 0]
+    shared.service.wait_for("the configuration is refused, all goes on as before: error: ")
+    until(lambda: shared.slaves()["2"]["scans"] > before["2"]["scans"] + 5, "scans go on")
+    assert set(shared.slaves()) == {"1", "2"}
+    assert [one["timeouts"] + one["errors"] + one["missed"] for one in shared.slaves().values()] == [0, 0]
 
 
-def test_a_file_that_is_no_yaml_or_not_there_is_refused(unit):
-    unit.file.write_text("apis: [")
-    assert "config.yaml:1" in unit.reload().stderr
-    unit.file.unlink()
-    done = unit.reload()
+def test_a_file_that_is_no_yaml_or_not_there_is_refused(shared):
+    shared.file.write_text("apis: [")
+    assert "config.yaml:1" in shared.reload().stderr
+    shared.file.unlink()
+    done = shared.reload()
     assert done.returncode == 1 and "there is no configuration" in done.stderr
-    assert unit.status("/health") == 200
+    assert shared.status("/health") == 200
 
 
 def test_a_port_that_moves_is_listened_on_and_the_old_one_is_not(unit):
@@ -151,6 +157,25 @@ def test_a_port_that_somebody_else_has_is_refused_and_nothing_is_half_done(unit)
     assert answer.status_code == 422 and "a port cannot be had" in answer.json()["errors"]["ConfigError"]
     slaves = requests.get(f"{url}/health", timeout=5).json()["buses"][0]["slaves"]
     assert [one["circuit"] for one in slaves] == ["1", "2"]
+
+
+def test_who_cannot_reach_the_new_port_yet_is_told_what_can(shared):
+    done = shared.reload(f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1 and "systemctl reload evok does the same" in done.stderr
+
+
+def test_a_few_reloads_wait_for_each_other_and_no_more_are_taken(shared):
+    shared.configure()
+    statuses = []
+    post = [
+        threading.Thread(target=lambda: statuses.append(requests.post(f"{shared.url}/reload", timeout=30).status_code))
+        for _ in range(8)
+    ]
+    for one in post:
+        one.start()
+    for one in post:
+        one.join(30)
+    assert set(statuses) == {200, 503} and 1 <= statuses.count(200) <= 3
 
 
 def test_fronts_come_and_go_and_the_description_follows(unit):
@@ -221,8 +246,8 @@ def test_nothing_is_lost_and_no_scan_missed_on_what_stays_while_all_else_changes
 
     switching = threading.Thread(target=switch, daemon=True)
     switching.start()
-    for n in range(8):
-        if n % 4 == 3:
+    for n in range(5):
+        if n == 3:
             unit.configure(model="0Q")
             assert unit.reload().returncode == 1
         else:
