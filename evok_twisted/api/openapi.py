@@ -100,6 +100,7 @@ def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:
             for template, operations in resource.paths.items():
                 path = "/".join(["", prefix.decode(), *([template] if template else [])])
                 paths[path] = _path(path, resource, operations, desk)
+    used = {tag for described in paths.values() for one in described.values() if "tags" in one for tag in one["tags"]}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -108,7 +109,7 @@ def document(tree: Mapping[bytes, IResource], desk: Desk) -> dict[str, Any]:
             "description": "Inputs and outputs of a unit. The WebSocket at /ws has a document of its own.",
         },
         "servers": [{"url": "/", "description": "The unit that this description is of"}],
-        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items() if name in used],
         "paths": paths,
         # where there is no apis.access, and for programs on the unit, none is needed
         "security": [{}, *({name: []} for name in _SECURITY)],
