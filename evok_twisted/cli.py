@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evok_twisted import capturing, certificates, operate, rawregisters, scan
+from evok_twisted import capturing, certificates, operate, rawregisters, remote, scan
 from evok_twisted import config as cfg
 from evok_twisted.core import issuing
 from evok_twisted.core.identity import ROLES, Scopes
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read has read enough
         raise SystemExit(FAILED) from None
-    except (ConfigError, OSError, ValueError, operate.Remote) as error:
+    except (ConfigError, OSError, ValueError, remote.Remote) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         _fail(f"{where}{getattr(error, 'strerror', None) or error}")
 
@@ -81,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    remote = operate.add(commands, [*rawregisters.add(commands), scan.add(commands), capturing.add(commands)])
-    for one in remote:
+    asking = operate.add(commands, [*rawregisters.add(commands), scan.add(commands), capturing.add(commands)])
+    for one in asking:
         one.set_defaults(run=_operate)
-    for one in (*parsers, link, certificate, check, *remote):
+    for one in (*parsers, link, certificate, check, *asking):
         one.add_argument("--config", "-c", type=Path, default=default, metavar="PATH", help=f"by default {default}")
     return parser
 
@@ -140,9 +140,9 @@ def _operate(given: argparse.Namespace) -> None:
     url = given.url
     if url is None:
         try:
-            url = operate.address_of(_apis(given.config))
+            url = remote.address_of(_apis(given.config))
         except (ConfigError, OSError):
-            url = operate.address_of(cfg.Apis())  # it may not be ours to read
+            url = remote.address_of(cfg.Apis())  # it may not be ours to read
     status = operate.run(given, url)
     if status:
         raise SystemExit(status)

@@ -21,7 +21,7 @@ from evok_twisted.serialport import SerialEndpoint, SerialSettings
 #: How often a slave is asked that does not answer.
 TRIES = 2
 #: Seconds until a connection has to be there.
-CONNECTED = 3.0
+CONNECTED = 2.0
 #: Where the maps of boards begin, and the registers that a request reads at most.
 BEGINNINGS, MOST = (0, 1000), 125
 MODBUS_PORT = 502

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from evok_twisted import errors
-from evok_twisted.operate import Remote, Service
+from evok_twisted.remote import Remote, Service
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -97,12 +97,12 @@ class ModbusSegment(Service, Generic[_Settings]):
             self._around.core.registry.add(device)
         for board in self.boards.values():
             board.attach()
-        self._report_health()
-        self._around.core.raw.attach(self.bus)
+        self._tell_of_boards()
 
-    def _report_health(self) -> None:
+    def _tell_of_boards(self) -> None:
         slaves = [board.slave for board in self.boards.values()]
         self._around.core.health.add(self.bus, self.kind, slaves, self.line_use(), self.bus.meter)
+        self._around.core.raw.attach(self.bus, self.boards.keys())
 
     def line_use(self) -> LineUse | None:
         """What scanning asks of the line, of a serial one."""
@@ -151,7 +151,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             if self.running:
                 board.start()
         self.boards = {name: self.boards[name] for name in wanted}
-        self._report_health()
+        self._tell_of_boards()
 
     def describe(self) -> Iterator[str]:
         for board in self.boards.values():

@@ -67,7 +67,7 @@ class Unit(Service):
         measure_boards(meters, self.health)
         measure_commands(meters, self.commands)
         measure_events(meters, self.events)
-        raw = RawModbus(reactor)
+        raw = RawModbus(reactor, self.commands.asked)
         self.core = Core(
             self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters, raw
         )

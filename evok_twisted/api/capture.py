@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.web.server import Request
@@ -26,17 +26,17 @@ class Capture:
         self._wall = wall
         self._every = every
         self._form: Form = "mbtcp"
-        self._subscription: Subscription | None = None
+        self._subscriptions: Sequence[Subscription] = ()
         self._timer: Timer | None = None
         self._paused = False
         self._missed = 0
 
-    def begin(self, form: Form, subscription: Subscription) -> None:
+    def begin(self, form: Form, subscriptions: Sequence[Subscription]) -> None:
         """Answer with it from now on.
 
-        :param subscription: of what goes over the bus.
+        :param subscriptions: to what goes over the bus, and to what else is to be said.
         """
-        self._form, self._subscription = form, subscription
+        self._form, self._subscriptions = form, subscriptions
         self._every.add(self)
         self._request.notifyFinish().addBoth(self._over)
         self._request.setHeader(b"content-type", b"application/octet-stream")
@@ -65,8 +65,8 @@ class Capture:
 
     def _over(self, _: object) -> None:
         self._every.discard(self)
-        if self._subscription is not None:
-            self._subscription.stop()
+        for one in self._subscriptions:
+            one.stop()
         if self._timer is not None:
             self._timer.stop()
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from evok_twisted.conditions import Condition
+from evok_twisted.conditions import Condition, Signal
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.events import Events
 from evok_twisted.core.identity import Identity
@@ -71,6 +71,7 @@ class Commands:
     :ivar counts: sets, by what they came through and what became of them: ``done``, or the code of an error.
     :ivar seconds: that sets have taken which were done.
     :ivar waiting: sets that are under way.
+    :ivar asked: tells of each set before it is begun, to whoever wants to know.
     """
 
     _log = Logger()
@@ -85,6 +86,7 @@ class Commands:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.seconds = Histogram()
         self.waiting = 0
+        self.asked: Signal[[Assignment]] = Signal(self._log)
         #: devices to which commands fail at the hardware
         self._failing: dict[Device, Condition] = {}
 
@@ -248,6 +250,8 @@ class Commands:
         """Hand each writer what is for it; returns what to wait for, by the numbers of ``sets``."""
         batches: dict[Writer, dict[int, Assignment]] = {}
         for n, one in sets.items():
+            if self.asked:
+                self.asked.emit(one)
             writer = self._writers.get(one.device.group)
             if writer is not None:
                 batches.setdefault(writer, {})[n] = one

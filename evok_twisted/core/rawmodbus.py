@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
@@ -10,9 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.conditions import Signal, Subscription
+from evok_twisted.core.commands import Assignment
 from evok_twisted.core.identity import Identity
 from evok_twisted.errors import BadValue, Busy, Forbidden, NotFound, Unauthorized
 from evok_twisted.logs import Logger
+from evok_twisted.model.parameters import shown
 from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
 from evok_twisted.pcapng import Form
 
@@ -47,19 +49,25 @@ class RawModbus:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, asked: Signal[[Assignment]]) -> None:
         self._clock = clock
+        self._asked = asked
         self._buses: dict[str, RawBus] = {}
+        self._boards: dict[str, Collection[str]] = {}
         self._count = 0
 
-    def attach(self, bus: RawBus) -> None:
-        """Let ``bus`` be asked."""
+    def attach(self, bus: RawBus, boards: Collection[str] = ()) -> None:
+        """Let ``bus`` be asked.
+
+        :param boards: the names of what is scanned on it.
+        """
         self._buses[bus.name] = bus
+        self._boards[bus.name] = boards
 
     def detach(self, bus: RawBus) -> None:
         """Let it be asked no more."""
         if self._buses.get(bus.name) is bus:
-            del self._buses[bus.name]
+            del self._buses[bus.name], self._boards[bus.name]
 
     async def read(self, bus: str, unit: int, table: str, start: int, count: int, by: Identity) -> list[int]:
         """Read ``count`` registers or bits of a unit, from ``start`` on.
@@ -89,8 +97,8 @@ class RawModbus:
         else:
             write = WriteRegister(start, values[0]) if len(values) == 1 else WriteRegisters(start, tuple(values))
         message = "{by} writes {values} to {table} {start} of unit {unit} on {bus}"
-        shown = " ".join(map(str, values))
-        self._log.warn(message, by=str(by), values=shown, table=table, start=start, unit=unit, bus=bus)
+        text = " ".join(map(str, values))
+        self._log.warn(message, by=str(by), values=text, table=table, start=start, unit=unit, bus=bus)
         with self._under_way():
             found.frames.emit(True, b"", f"{by} writes:")
             await found.write(unit, write, self._clock.seconds() + found.write_timeout)
@@ -107,15 +115,23 @@ class RawModbus:
 
     def capture(
         self, name: str, by: Identity, watcher: Callable[[bool, bytes, str], object]
-    ) -> tuple[Form, Subscription]:
+    ) -> tuple[Form, list[Subscription]]:
         """Call ``watcher`` with all that goes over a bus: whether we have sent it, the bytes, what is to be said of it.
+
+        Who asks for something is said before that goes out, without bytes.
 
         :returns: of what form the frames are, and what ends it.
         :raises EvokError: this is not for them, or there is no such bus.
         """
         bus = self._named(name, by)
         self._log.info("{by} captures what goes over {bus}", by=str(by), bus=name)
-        return bus.framing, bus.frames.watch(watcher)
+
+        def tell(one: Assignment) -> None:
+            if one.device.group in self._boards.get(name, ()):
+                wanted = " ".join(f"{key}={shown(value)}" for key, value in one.parameters.items())
+                watcher(True, b"", f"{one.by} over {one.by.via} sets {one.device!r} {wanted}:")
+
+        return bus.framing, [bus.frames.watch(watcher), self._asked.watch(tell)]
 
     def _named(self, name: str, by: Identity) -> RawBus:
         if not by.scopes.may_read:

@@ -33,7 +33,7 @@ def line():
 
 @pytest.fixture
 def raw(line):
-    raw = RawModbus(Clock())
+    raw = RawModbus(Clock(), Signal(Logger()))
     raw.attach(line)
     return raw
 

@@ -70,7 +70,8 @@ def test_requests_and_answers_are_read_by_tshark(twistd, tmp_path):
     assert functions.count("5") == 2 and functions.count("6") == 2  # each with its answer
     assert sum("3" in one.split(",") for one in functions) > 20
     assert {unit for one in packets for unit in one["mbtcp.unit_id"].split(",") if unit} == {"1", "2"}
-    assert [one["frame.comment"] for one in packets if one["frame.comment"]] == ["anonymous writes:"]
+    comments = [one["frame.comment"] for one in packets if one["frame.comment"]]
+    assert comments == ["anonymous over rest sets ro 2_01 value=1:", "anonymous writes:"]
 
 
 def test_rtu_frames_are_read_by_tshark_with_their_sums(twistd, tmp_path):

@@ -14,7 +14,7 @@ from brokers import free_port, wait_until
 from witness import TWO_BOARDS, Boards
 
 from evok_twisted.config import Apis
-from evok_twisted.operate import address_of
+from evok_twisted.remote import address_of
 
 EVOK = Path(sys.executable).with_name("evok")
 
