@@ -13,9 +13,9 @@ DOWN = {
 }
 ALL_SILENT = {
     "MODBUSTCP": "No board of it answers: is Modbus on in the device, and are the slave-ids right?",
-    "MODBUSRTU": "No board of it answers: are A and B swapped? Are baudrate, parity and stopbits theirs?",
+    "MODBUSRTU": "No board of it answers: A and B swapped? Another baudrate, parity, stopbits? evok scan PORT tries.",
 }
-SOME_SILENT = "Others on the bus answer: look at the supply of this board, its slave-id, and its piece of the line."
+SOME_SILENT = "Others on the bus answer: its supply, slave-id, piece of the line? evok scan BUS --through: who does."
 ERRORS = "What the configuration lacks is told with file and line by: evok check."
 REFUSED = "The board answers, but not for these registers: is its model right, and its firmware new enough?"
 MISSED = "There are more scans than there is time for: a lower scan_frequency; evok check says how many a line can do."
