@@ -88,7 +88,7 @@ class SerialLine(threading.Thread):
         else:
             pdu = struct.pack(">BBB", unit, function | 0x80, 2)
         chance = self._random.random()
-        if chance < self._noise / 4:
+        if chance < self._noise / 20:
             return
         noise = self._random.randbytes(3) if chance < self._noise else b""
         os.write(self._master, noise + pdu + crc(pdu))
@@ -145,7 +145,7 @@ def alternatives(text, slave):
 @pytest.mark.parametrize("noise", [0.0, 0.2], ids=["silent line", "noise"])
 def test_ten_slaves_at_three_speeds_are_found_with_what_they_may_be(serial_line, noise):
     line = serial_line(TEN, noise)
-    done = evok(line.path, "--baud", "9600,19200,115200", "--slaves", "1-5,7-9,11,12,20,21,30", "--answer", "0.03")
+    done = evok(line.path, "--baud", "9600,19200,115200", "--slaves", "1-5,7-9,11,12,20,21,30", "--answer", "0.05")
     assert done.returncode == 0, done.stderr
     by_speed = found(done.stdout)
     assert {(slave, speed) for speed, slaves in by_speed.items() for slave in slaves} == {
