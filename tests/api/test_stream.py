@@ -358,7 +358,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     steps=STEPS,
     paces=st.lists(st.sampled_from([None, 0.05, 1.0, 60.0]), min_size=3, max_size=3),

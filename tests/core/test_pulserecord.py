@@ -337,7 +337,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
 def test_whatever_happens_an_output_ends_where_its_last_pulse_or_set_says(tmp_path_factory, steps):
     """A crash loses what was not acknowledged, and nothing else: an acknowledged set, or a pulse's end, is left."""

@@ -38,7 +38,7 @@ from evok_twisted.unit import Unit
 
 SEED = os.environ.get("FUZZ_SEED", "1")
 #: Seconds for each of the eight tests here.
-SHARE = float(os.environ.get("FUZZ_SECONDS", "16")) / 8
+SHARE = float(os.environ.get("FUZZ_SECONDS", "8")) / 8
 
 
 class Fuzz:

@@ -287,7 +287,7 @@ def test_an_analog_input_keeps_to_its_modes_transformation(datatype, byteorder, 
 
 
 @given(st.floats(width=32) | st.integers(-(2**70), 2**70), st.data())
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 def test_what_is_encoded_is_decoded_the_same_or_as_near_as_the_type_can(value, data):
     datatype = data.draw(
         st.sampled_from(["unsigned16", "signed16", "float32", "int32", "uint32", "float64", "int64", "uint64"])

@@ -350,7 +350,7 @@ requests = st.builds(
 
 
 @given(st.lists(requests, max_size=5))
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 def test_every_frame_is_answered_once_and_by_what_a_client_understands(frames):
     client = Client(SimulatorFactory({unit: SimulatedBoard(definition) for unit, definition in MODELS.items()}))
     answers = answers_in(client.send(b"".join(frames)))
@@ -363,7 +363,7 @@ def test_every_frame_is_answered_once_and_by_what_a_client_understands(frames):
 
 
 @given(st.lists(st.binary(max_size=40) | requests, max_size=6), st.data())
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 def test_no_bytes_make_it_fail_and_the_pieces_that_they_come_in_do_not_matter(parts, data):
     stream = b"".join(parts)
     for _ in range(data.draw(st.integers(0, 3)) if stream else 0):
