@@ -19,7 +19,9 @@ import zlib
 from clients import HANDSHAKE, masked
 
 FILTER = json.dumps({"cmd": "filter", "devices": ["input"]}).encode()
-TEXT = 1
+TEXT, PING = 1, 9
+#: An empty one, with an empty mask.
+PONG = bytes((0x8A, 0x80, 0, 0, 0, 0))
 
 
 class Reader:
@@ -52,6 +54,8 @@ class Reader:
                 break
             if buffer[at] & 15 == TEXT:
                 self._take(buffer[begin : begin + size])
+            elif buffer[at] & 15 == PING:
+                self.socket.sendall(PONG)
             at = begin + size
         self._buffer = buffer[at:]
         return bool(data)

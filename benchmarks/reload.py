@@ -100,7 +100,7 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
 
     changing = Changing(modbus)
     crowd = Path(__file__).with_name("crowd.py")
-    with process(sys.executable, crowd, port, CLIENTS, 30 + RELOADS) as clients:
+    with process(sys.executable, crowd, port, CLIENTS, 30 + RELOADS * 0.7) as clients:
         wait_for(clients, "ready", 60)
         time.sleep(1)
         changing.start()
