@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from brokers import free_port
+
+#: The command for shells.
+EVOK = Path(sys.executable).with_name("evok")
 
 #: A board 00 and a board 13 behind one Modbus server.
 TWO_BOARDS = """
@@ -44,3 +53,45 @@ class Boards:
 
     def close(self):
         self._socket.close()
+
+
+class Unit:
+    """A service on two simulated boards, each a process of its own, and the command that asks it.
+
+    :param apis: more keys of ``apis``, each behind a comma.
+    :param bus: more lines of the bus.
+    :param option: where the boards are served.
+    """
+
+    def __init__(self, directory, twistd, *, apis="", bus="", option="--port"):
+        self.directory, self._twistd, self._option = directory, twistd, option
+        self.modbus, self.http = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.http}"
+        text = f"apis: {{port: {self.http}, alias_file: ''{apis}}}\n{TWO_BOARDS.format(port=self.modbus)}{bus}"
+        (directory / "config.yaml").write_text(text)
+        self.environ = {**os.environ, "EVOK_CONFIG": str(directory)}
+        self.simulator = self.begin_boards()
+        self.service = self.begin()
+
+    def begin_boards(self):
+        """Serve the boards."""
+        simulator = self._twistd("evok-simulator", "--config", self.directory, self._option, self.modbus)
+        simulator.wait_for("listening")
+        return simulator
+
+    def begin(self):
+        """Run the service."""
+        service = self._twistd("evok", "--config", self.directory)
+        service.wait_for("slave 2 .* answers")
+        return service
+
+    def evok(self, *arguments, answer=None, **environ):
+        """Run a command to its end."""
+        return subprocess.run(
+            [EVOK, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            input=answer,
+            timeout=30,
+            env={**self.environ, **environ},
+        )

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import requests
-from brokers import free_port
-from witness import TWO_BOARDS
+from brokers import wait_until
+from witness import EVOK, Unit
 
-EVOK = Path(sys.executable).with_name("evok")
 TSHARK = shutil.which("tshark")
 FIELDS = ("frame.comment", "modbus.func_code", "mbtcp.unit_id", "mbrtu.unit_id", "mbrtu.crc16.status")
 
 pytestmark = pytest.mark.skipif(TSHARK is None, reason="apt-get install tshark")
 
 
-class Unit:
+class Captured(Unit):
     def __init__(self, directory, twistd, *, rtu=False):
-        self.directory, self.modbus, self.http = directory, free_port(), free_port()
-        apis = f"apis: {{port: {self.http}, alias_file: ''}}\n"
-        bus = TWO_BOARDS.format(port=self.modbus).replace("    devices:", "    timeout: 0.2\n    devices:")
-        framer = "    framer: rtu\n" if rtu else ""
-        (directory / "config.yaml").write_text(apis + bus + framer)
-        self.begin(twistd, "--rtu-port" if rtu else "--port")
-        service = twistd("evok", "--config", directory)
-        service.wait_for("slave 2 .* answers")
+        option, framer = ("--rtu-port", "    framer: rtu\n") if rtu else ("--port", "")
+        super().__init__(directory, twistd, bus=f"    timeout: 0.2\n{framer}", option=option)
 
-    def begin(self, twistd, option="--port"):
-        self.simulator = twistd("evok-simulator", "--config", self.directory, option, self.modbus)
-        self.simulator.wait_for("listening")
-
-    def evok(self, *arguments):
+    def capture(self, *arguments):
         return subprocess.Popen(
-            [EVOK, "capture", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "EVOK_CONFIG": str(self.directory)},
+            [EVOK, "capture", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environ
         )
 
 
@@ -56,13 +39,13 @@ def read(file):
 
 
 def test_requests_and_answers_are_read_by_tshark(twistd, tmp_path):
-    unit, file = Unit(tmp_path, twistd), tmp_path / "local.pcapng"
-    capture = unit.evok("LOCAL", "--seconds", 2, "-o", file)
+    unit, file = Captured(tmp_path, twistd), tmp_path / "local.pcapng"
+    capture = unit.capture("LOCAL", "--seconds", 2, "-o", file)
     deadline = time.monotonic() + 10
     while not file.exists():
         assert time.monotonic() < deadline and capture.poll() is None
-    requests.post(f"http://127.0.0.1:{unit.http}/rest/ro/2_01", data={"value": 1}, timeout=5)
-    requests.post(f"http://127.0.0.1:{unit.http}/modbus/LOCAL/2/holding/1", json={"values": [0]}, timeout=5)
+    requests.post(f"{unit.url}/rest/ro/2_01", data={"value": 1}, timeout=5)
+    requests.post(f"{unit.url}/modbus/LOCAL/2/holding/1", json={"values": [0]}, timeout=5)
     _, errors = capture.communicate(timeout=20)
     packets = read(file)
     assert capture.returncode == 0 and f"{len(packets)} frames in {file}" in errors.decode()
@@ -75,16 +58,16 @@ def test_requests_and_answers_are_read_by_tshark(twistd, tmp_path):
 
 
 def test_rtu_frames_are_read_by_tshark_with_their_sums(twistd, tmp_path):
-    unit, file = Unit(tmp_path, twistd, rtu=True), tmp_path / "line.pcapng"
-    _, errors = unit.evok("LOCAL", "--seconds", 1, "-o", file).communicate(timeout=20)
+    unit, file = Captured(tmp_path, twistd, rtu=True), tmp_path / "line.pcapng"
+    _, errors = unit.capture("LOCAL", "--seconds", 1, "-o", file).communicate(timeout=20)
     packets = read(file)
     assert len(packets) > 10 and {one["mbrtu.unit_id"] for one in packets} == {"1", "2"}
     assert {one["mbrtu.crc16.status"] for one in packets} <= {"1", "Good", ""}, errors
 
 
 def test_what_goes_wrong_is_said_and_ctrl_c_leaves_a_whole_file(twistd, tmp_path):
-    unit, file = Unit(tmp_path, twistd), tmp_path / "local.pcapng"
-    capture = unit.evok("LOCAL", "-o", file)
+    unit, file = Captured(tmp_path, twistd), tmp_path / "local.pcapng"
+    capture = unit.capture("LOCAL", "-o", file)
     deadline = time.monotonic() + 20
     while not file.exists() or file.stat().st_size < 2000:
         assert time.monotonic() < deadline and capture.poll() is None
@@ -101,25 +84,22 @@ def test_what_goes_wrong_is_said_and_ctrl_c_leaves_a_whole_file(twistd, tmp_path
 
 
 def test_what_cannot_be_captured_is_said(twistd, tmp_path):
-    unit = Unit(tmp_path, twistd)
+    unit = Captured(tmp_path, twistd)
     for arguments, why in (
         (("NOWHERE", "-o", tmp_path / "x"), "there is no Modbus bus 'NOWHERE'; there is LOCAL"),
         (("LOCAL", "--seconds", 4000, "-o", tmp_path / "x"), "expected a number from 1 to 3600"),
         (("LOCAL", "-o", tmp_path / "no" / "x"), "No such file or directory"),
     ):
-        capture = unit.evok(*arguments)
+        capture = unit.capture(*arguments)
         assert why in capture.communicate(timeout=20)[1].decode() and capture.returncode == 1
     assert not (tmp_path / "x").exists()
 
 
 def test_there_are_a_few_at_once_and_one_that_ends_makes_room(twistd, tmp_path):
-    unit = Unit(tmp_path, twistd)
-    url = f"http://127.0.0.1:{unit.http}/modbus/LOCAL/capture"
+    unit = Captured(tmp_path, twistd)
+    url = f"{unit.url}/modbus/LOCAL/capture"
     open_ones = [requests.get(url, stream=True, timeout=5) for _ in range(4)]
     assert requests.get(url, stream=True, timeout=5).status_code == 503
     for one in open_ones:
         one.close()
-    deadline = time.monotonic() + 10
-    while requests.get(f"{url}?seconds=1", stream=True, timeout=5).status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: requests.get(f"{url}?seconds=1", stream=True, timeout=5).status_code == 200, "there is room")

@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from brokers import free_port, wait_until
-from witness import TWO_BOARDS, Boards
+from brokers import wait_until
+from witness import EVOK, Boards, Unit
 
 from evok_twisted.config import Apis
 from evok_twisted.remote import address_of
-
-EVOK = Path(sys.executable).with_name("evok")
-
-
-class Unit:
-    def __init__(self, directory, twistd):
-        self.directory, self._twistd = directory, twistd
-        self.modbus, self.http = free_port(), free_port()
-        apis = f"apis: {{port: {self.http}, alias_file: ''}}\n"
-        (directory / "config.yaml").write_text(apis + TWO_BOARDS.format(port=self.modbus))
-        self.begin_boards()
-        self.service = self.begin()
-
-    def begin_boards(self):
-        self.simulator = self._twistd("evok-simulator", "--config", self.directory, "--port", self.modbus)
-        self.simulator.wait_for("listening")
-
-    def begin(self):
-        service = self._twistd("evok", "--config", self.directory)
-        service.wait_for("slave 2 .* answers")
-        return service
-
-    def evok(self, *arguments, **environ):
-        return subprocess.run(
-            [EVOK, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env={**os.environ, "EVOK_CONFIG": str(self.directory), **environ},
-        )
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +102,7 @@ def test_changes_are_watched_over_a_break(unit):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "EVOK_CONFIG": str(unit.directory), "PYTHONUNBUFFERED": "1"},
+        env={**unit.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
         assert watching.stdout.readline() == "# connected\n"

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import requests
-from brokers import free_port
-from witness import TWO_BOARDS, Boards
+from witness import Boards, Unit
 
 from evok_twisted.rawregisters import decoded
 
-EVOK = Path(sys.executable).with_name("evok")
 
-
-class Unit:
+class Read(Unit):
     def __init__(self, directory, twistd):
-        self.directory, self.modbus, self.http = directory, free_port(), free_port()
-        apis = f"apis: {{port: {self.http}, alias_file: ''}}\n"
-        (directory / "config.yaml").write_text(apis + TWO_BOARDS.format(port=self.modbus))
-        self.simulator = twistd("evok-simulator", "--config", directory, "--port", self.modbus)
-        self.simulator.wait_for("listening")
-        self.service = twistd("evok", "--config", directory)
-        self.service.wait_for("slave 2 .* answers")
+        super().__init__(directory, twistd)
         self.boards = Boards(self.modbus)
 
     def evok(self, *arguments, answer=""):
-        return subprocess.run(
-            [EVOK, "registers", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            input=answer,
-            timeout=30,
-            env={**os.environ, "EVOK_CONFIG": str(self.directory)},
-        )
+        return super().evok("registers", *arguments, answer=answer)
 
     def http_of(self, method, path, **more):
-        return requests.request(method, f"http://127.0.0.1:{self.http}/modbus/{path}", timeout=10, **more)
+        return requests.request(method, f"{self.url}/modbus/{path}", timeout=10, **more)
 
 
 @pytest.fixture(scope="module")
 def unit(tmp_path_factory, twistd_of_module):
-    unit = Unit(tmp_path_factory.mktemp("unit"), twistd_of_module)
+    unit = Read(tmp_path_factory.mktemp("unit"), twistd_of_module)
     yield unit
     unit.boards.close()
 
@@ -81,9 +61,9 @@ def test_coils_are_written_and_read(unit):
 
 def test_scans_go_on_and_show_what_was_written(unit):
     unit.evok("write", "LOCAL", 2, 1, 1, "--yes")
-    answer = requests.get(f"http://127.0.0.1:{unit.http}/rest/ro/2_01?dialect=v3", timeout=5)
+    answer = requests.get(f"{unit.url}/rest/ro/2_01?dialect=v3", timeout=5)
     assert answer.json()["value"] in (0, 1)
-    bus = requests.get(f"http://127.0.0.1:{unit.http}/health", timeout=5).json()["buses"][0]
+    bus = requests.get(f"{unit.url}/health", timeout=5).json()["buses"][0]
     assert all(slave["online"] for slave in bus["slaves"])
 
 

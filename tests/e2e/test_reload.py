@@ -7,17 +7,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
 import requests
 import websocket
-from brokers import free_port
+from brokers import free_port, wait_until
+from witness import EVOK
 
-EVOK = Path(sys.executable).with_name("evok")
 BOARD = "      {name}: {{slave-id: {name}, model: {model}, scan_frequency: 50}}\n"
 
 
@@ -83,13 +80,6 @@ def shared(tmp_path_factory, twistd_of_module):
     return Unit(tmp_path_factory.mktemp("unit"), twistd_of_module)
 
 
-def until(condition, what, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 def test_a_board_that_is_added_is_there_and_clients_hear_of_it(unit):
     ws = websocket.create_connection(f"ws://127.0.0.1:{unit.http}/ws", timeout=10)
     ws.send(json.dumps({"cmd": "subscribe", "devices": ["ro"], "id": 1}))
@@ -121,7 +111,7 @@ def test_a_configuration_with_an_error_is_refused_whole_and_all_goes_on(shared, 
     done = shared.reload()
     assert (done.returncode, done.stdout) == (1, "") and why in done.stderr
     shared.service.wait_for("the configuration is refused, all goes on as before: error: ")
-    until(lambda: shared.slaves()["2"]["scans"] > before["2"]["scans"] + 5, "scans go on")
+    wait_until(lambda: shared.slaves()["2"]["scans"] > before["2"]["scans"] + 5, "scans go on")
     assert set(shared.slaves()) == {"1", "2"}
     assert [one["timeouts"] + one["errors"] for one in shared.slaves().values()] == [0, 0]
 
@@ -142,7 +132,7 @@ def test_a_port_that_moves_is_listened_on_and_the_old_one_is_not(unit):
     done = requests.post(f"http://127.0.0.1:{old}/reload", timeout=30)
     assert done.json() == {"changed": ["apis.port has changed"]}
     assert unit.status("/health") == 200
-    until(lambda: socket.socket().connect_ex(("127.0.0.1", old)), "the old port is closed")
+    wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", old)), "the old port is closed")
     ws.send(json.dumps({"cmd": "all", "id": 1}))  # who is there stays
     heard(ws, lambda message: message.get("id") == 1)
     ws.close()

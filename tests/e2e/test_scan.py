@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from brokers import free_port
-from witness import TWO_BOARDS
+from witness import EVOK, TWO_BOARDS
 
 from evok_twisted.definitions import load_definition
 from evok_twisted.linescan import _lengths
@@ -28,7 +28,6 @@ from evok_twisted.problems import Problems
 from evok_twisted.scan import Bar
 from evok_twisted.simulator.server import crc
 
-EVOK = Path(sys.executable).with_name("evok")
 CONF = Path(__file__).parents[2] / "conf" / "hw_definitions"
 
 
