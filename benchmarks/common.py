@@ -36,6 +36,13 @@ def unit_configuration(port: int) -> str:
     return CONFIG.format(port=port)
 
 
+def many_boards(port: int, count: int, apis: str) -> str:
+    """So many boards 13 behind one server, each scanned five times a second; ``apis`` is what stands in there."""
+    devices = "".join(f"      b{n}: {{slave-id: {n}, model: 13, scan_frequency: 5}}\n" for n in range(1, count + 1))
+    bus = f"    type: MODBUSTCP\n    hostname: 127.0.0.1\n    port: {port}\n    devices:\n{devices}"
+    return f"apis: {{{apis}}}\ncomm_channels:\n  BUS:\n{bus}"
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -24,6 +24,7 @@ from common import (
     Modbus,
     cpu,
     free_port,
+    many_boards,
     process,
     quantiles,
     resident,
@@ -260,9 +261,7 @@ def run() -> None:
                 line.close()
             show(fleet(mqtt))
     with tempfile.TemporaryDirectory() as directory:
-        devices = "".join(f"      b{n}: {{slave-id: {n}, model: 13, scan_frequency: 5}}\n" for n in range(1, MANY + 1))
-        bus = f"    type: MODBUSTCP\n    hostname: 127.0.0.1\n    port: {modbus}\n    devices:\n{devices}"
-        text = f"apis: {{port: {http}, alias_file: '', {talks}}}\ncomm_channels:\n  BUS:\n{bus}"
+        text = many_boards(modbus, MANY, f"port: {http}, alias_file: '', {talks}")
         (Path(directory) / "config.yaml").write_text(text)
         with (
             process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import websocket
-from common import TWISTD, Modbus, cpu, free_port, process, quantiles, show, unit_configuration, wait_for
+from common import TWISTD, Modbus, cpu, free_port, many_boards, process, quantiles, show, unit_configuration, wait_for
 
 HERE = Path(__file__).parent
 CLIENTS, SECONDS, ROUNDS = 1000, 8.0, 3
@@ -125,9 +125,7 @@ def run() -> None:
             show(recording(http))
             show(paces(http, modbus, service.pid))
     with tempfile.TemporaryDirectory() as directory:
-        devices = "".join(f"      b{n}: {{slave-id: {n}, model: 13, scan_frequency: 5}}\n" for n in range(1, MANY + 1))
-        bus = f"    type: MODBUSTCP\n    hostname: 127.0.0.1\n    port: {modbus}\n    devices:\n{devices}"
-        text = f"apis: {{port: {http}, alias_file: ''}}\ncomm_channels:\n  BUS:\n{bus}"
+        text = many_boards(modbus, MANY, f"port: {http}, alias_file: ''")
         (Path(directory) / "config.yaml").write_text(text)
         with (
             process(*TWISTD, "evok-simulator", "--config", directory, "--port", modbus) as simulator,
