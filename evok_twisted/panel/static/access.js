@@ -138,6 +138,14 @@ async function narrow(token, again) {
   dialog.showModal();
 }
 
+/** What a form does when it is sent: something, in place of a new page. @param {HTMLElement} problem @param {() => Promise<void>} done */
+function submits(problem, done) {
+  return (/** @type {Event} */ event) => {
+    event.preventDefault();
+    void attempt(problem, done);
+  };
+}
+
 /** Do something, and show what goes wrong. @param {HTMLElement} problem @param {() => Promise<void>} done */
 async function attempt(problem, done) {
   try {
@@ -157,22 +165,18 @@ function newToken(again) {
   const networks = h("input", { type: "text", autocomplete: "off" });
   const days = h("input", { type: "number", min: 1, max: 3650 });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const made = h("div", { role: "status" });
   return h(
     "form",
     {
       class: "panel",
-      onsubmit: (/** @type {Event} */ event) => {
-        event.preventDefault();
-        void attempt(problem, async () => {
-          const wanted = listed(write.value);
-          const given = { name: name.value, role: role.value, networks: listed(networks.value) };
-          const more = { ...(wanted.length ? { write: wanted } : {}), ...(days.value ? { lasts: Number(days.value) * DAY } : {}) };
-          const { text } = await http("access/tokens", "POST", { ...given, ...more });
-          again();
-          await shownOnce(text);
-        });
-      },
+      onsubmit: submits(problem, async () => {
+        const wanted = listed(write.value);
+        const given = { name: name.value, role: role.value, networks: listed(networks.value) };
+        const more = { ...(wanted.length ? { write: wanted } : {}), ...(days.value ? { lasts: Number(days.value) * DAY } : {}) };
+        const { text } = await http("access/tokens", "POST", { ...given, ...more });
+        again();
+        await shownOnce(text);
+      }),
     },
     h("h2", {}, W.newToken),
     labelled("token-name", W.name, name),
@@ -182,7 +186,6 @@ function newToken(again) {
     labelled("token-days", W.days, days),
     problem,
     h("button", { type: "submit", class: "strong" }, W.create),
-    made,
   );
 }
 
@@ -213,14 +216,11 @@ function newLink() {
     "form",
     {
       class: "panel",
-      onsubmit: (/** @type {Event} */ event) => {
-        event.preventDefault();
-        void attempt(problem, async () => {
-          const { text } = await http("access/link", "POST", { role: role.value });
-          const url = `${address("panel/")}#code=${text}`;
-          place.replaceChildren(picture(url), h("p", {}, h("code", { class: "secret" }, url)));
-        });
-      },
+      onsubmit: submits(problem, async () => {
+        const { text } = await http("access/link", "POST", { role: role.value });
+        const url = `${address("panel/")}#code=${text}`;
+        place.replaceChildren(picture(url), h("p", {}, h("code", { class: "secret" }, url)));
+      }),
     },
     h("h2", {}, W.link),
     h("p", { class: "quiet" }, W.linkHint),
@@ -253,13 +253,10 @@ export function logIn(main, why, done) {
       "form",
       {
         class: "panel",
-        onsubmit: (/** @type {Event} */ event) => {
-          event.preventDefault();
-          void attempt(problem, async () => {
-            await http("access/login", "POST", { token: token.value.trim() });
-            done();
-          });
-        },
+        onsubmit: submits(problem, async () => {
+          await http("access/login", "POST", { token: token.value.trim() });
+          done();
+        }),
       },
       h("h1", {}, W.login),
       labelled("login-token", W.token, token),
