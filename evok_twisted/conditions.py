@@ -1,4 +1,4 @@
-"""Mechanisms that the whole service is made of: what lasts, who watches, when to try again, and a timer."""
+"""Mechanisms that the whole service is made of: what lasts, who watches, when to try again, a timer, and a stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, Protocol
 
+from twisted.application.service import IService
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -163,3 +165,11 @@ class Condition:
         lasted, self.since, self.lasts = now - self.since, now, lasts
         tell(format, lasted=lasted, **kwargs)
         return True
+
+
+async def stop(service: IService, log: Logger) -> None:
+    """Stop a service. A failure is logged, for nobody else would tell, and others are to be stopped all the same."""
+    try:
+        await maybeDeferred(service.stopService)
+    except Exception:
+        log.failure("at the stop of {service!r}", service=service)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 
 from evok_twisted.api.front import Context, Front
+from evok_twisted.conditions import stop
 from evok_twisted.config import FrontSettings
 from evok_twisted.logs import Logger
 from evok_twisted.problems import Problems
@@ -65,12 +66,8 @@ class Fronts(Service):
             await self._stop(self._made[front])
 
     async def _stop(self, made: _Made) -> None:
-        if made.service is None or not made.service.running:
-            return
-        try:
-            await maybeDeferred(made.service.stopService)
-        except Exception:  # nobody else would tell, and the others are to be stopped all the same
-            self._log.failure("at the stop of {service!r}", service=made.service)
+        if made.service is not None and made.service.running:
+            await stop(made.service, self._log)
 
     async def become(self, wanted: Wanted, problems: Problems) -> list[str]:
         """Be what is wanted; a front whose settings do not differ goes on and notices nothing.

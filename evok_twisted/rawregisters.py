@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
-#: The tables of which a register or coil can be written.
-TABLES = ("holding", "input", "coils", "discrete")
+from evok_twisted.model.registers import TABLES
+
 #: Exit status where a question was answered with no.
 REFUSED = 1
 

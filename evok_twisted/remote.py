@@ -53,6 +53,10 @@ class Service:
         self.token = token
         self._timeout = timeout
 
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
     def _connection(self) -> http.client.HTTPConnection:
         if self.url.startswith("unix:"):
             return _SocketConnection(self.url.removeprefix("unix:"), self._timeout)
@@ -69,15 +73,13 @@ class Service:
 
         :raises Remote: there was none, or it says no.
         """
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         connection = self._connection()
         connection.timeout = seconds + self._timeout
         try:
-            connection.request("GET", path, None, headers)
+            connection.request("GET", path, None, self._headers)
             answer = connection.getresponse()
             if answer.status != http.HTTPStatus.OK:
-                found = json.loads(answer.read())["errors"]
-                raise Remote("; ".join(found.values()), next(iter(found), ""))
+                raise _refusal(json.loads(answer.read())["errors"])
             while chunk := answer.read1(1 << 16):
                 yield chunk
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -94,7 +96,7 @@ class Service:
 
         :raises Remote: there was none, or it says no.
         """
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = self._headers
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["Content-Type"] = "application/json"
@@ -110,8 +112,12 @@ class Service:
         finally:
             connection.close()
         if isinstance(found, dict) and "errors" in found:
-            raise Remote("; ".join(found["errors"].values()), next(iter(found["errors"]), ""))
+            raise _refusal(found["errors"])
         return found
+
+
+def _refusal(errors: Mapping[str, str]) -> Remote:
+    return Remote("; ".join(errors.values()), next(iter(errors), ""))
 
 
 def address_of(apis: Apis) -> str:

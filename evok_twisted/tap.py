@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
@@ -25,6 +25,7 @@ from evok_twisted.api.mqtt import front as mqtt
 from evok_twisted.api.mqtt.settings import BROKER, BROKER_FORMS
 from evok_twisted.api.reload import Reload
 from evok_twisted.check import check
+from evok_twisted.conditions import stop
 from evok_twisted.core.audit import Audit
 from evok_twisted.core.keyring import Keyring
 from evok_twisted.core.tokens import networks_of
@@ -256,10 +257,7 @@ class EvokService(MultiService):
 
     async def _stop(self) -> None:
         for child in reversed(list(self)):
-            try:
-                await maybeDeferred(child.stopService)
-            except Exception:  # nobody else would tell, and the others are to be stopped all the same
-                _log.failure("at the stop of {child!r}", child=child)
+            await stop(child, _log)
         _log.info("evok stopped")
 
 

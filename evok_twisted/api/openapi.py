@@ -12,9 +12,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from evok_twisted.api.http import DeskResource, JsonResource, Operation, identity_of, json, our_version, schema_of
-from evok_twisted.api.registers import TABLES
 from evok_twisted.api.schemas import error_schema, schemas
 from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.model.registers import TABLES
 
 #: What may be wrong with any request, by status: answered before a resource sees it, or when we have a bug.
 _ALWAYS: Mapping[int, str] = {

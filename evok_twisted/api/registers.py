@@ -27,8 +27,6 @@ from evok_twisted.errors import (
 
 #: Seconds that a capture takes at most, and how many there are at once.
 LONGEST, MOST_CAPTURES = 3600, 4
-#: What there is of a slave.
-TABLES = ("holding", "input", "coils", "discrete")
 
 
 class Values(msgspec.Struct):

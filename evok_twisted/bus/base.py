@@ -22,12 +22,11 @@ from evok_twisted.bus.framing import Framing, ModbusPDU
 from evok_twisted.bus.line import Line
 from evok_twisted.bus.modbus import ModbusClientProtocol, Request
 from evok_twisted.conditions import Condition, Signal, Subscription, Timer, backoff
-from evok_twisted.core.rawmodbus import Table
 from evok_twisted.definitions import Block
 from evok_twisted.errors import BadAnswer, EvokError, Offline
 from evok_twisted.logs import Logger, QuietLogger, Repeats
 from evok_twisted.meters import BusMeter
-from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister
+from evok_twisted.model.registers import Table, Write, WriteCoil, WriteCoils, WriteRegister
 from evok_twisted.pcapng import Form
 
 #: longest wait between two attempts to connect, in seconds

@@ -261,4 +261,4 @@ class Desks:
     @property
     def healthy(self) -> bool:
         """Whether everything works that is configured: this everybody may know."""
-        return self._core.health.report().healthy
+        return self._core.health.healthy

@@ -171,6 +171,11 @@ class Health:
             words.append("the configuration has errors")
         return ", ".join(words) or "all buses online"
 
+    @property
+    def healthy(self) -> bool:
+        """Whether everything works that is configured."""
+        return not any(self._reasons())
+
     def report(self) -> Report:
         """Everything, as it is now."""
         reasons = tuple(self._reasons())

@@ -33,7 +33,7 @@ def measure_buses(meters: Meters, health: Health) -> None:
     def of_buses(number: Callable[[BusMeter], float]) -> Callable[[], Iterable[Sample]]:
         return lambda: (((bus,), number(meter)) for bus, _, meter in counted())
 
-    meters.one("healthy", "gauge", "1 while everything works that is configured", lambda: health.report().healthy)
+    meters.one("healthy", "gauge", "1 while everything works that is configured", lambda: health.healthy)
     text = "1 while the bus can be reached"
     meters.ask("bus_up", "gauge", text, BUS, lambda: (((part.bus.name,), part.bus.online) for part in health.parts))
     reconnects, busy = of_buses(lambda meter: max(0, meter.connections - 1)), of_buses(lambda meter: meter.busy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,10 +15,9 @@ from evok_twisted.core.identity import Identity
 from evok_twisted.errors import BadValue, Busy, Forbidden, NotFound, Unauthorized
 from evok_twisted.logs import Logger
 from evok_twisted.model.parameters import shown
-from evok_twisted.model.registers import Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from evok_twisted.model.registers import Table, Write, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
 from evok_twisted.pcapng import Form
 
-Table = Literal["holding", "input", "coils", "discrete"]
 #: What a request may read of each table, and write of it: nothing of those that can only be read.
 MOST_READ: dict[str, int] = {"holding": 125, "input": 125, "coils": 2000, "discrete": 2000}
 MOST_WRITTEN: dict[str, int] = {"holding": 123, "coils": 1968}

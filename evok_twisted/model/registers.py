@@ -8,10 +8,15 @@ the slave acknowledged last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import msgspec
 
 from evok_twisted.definitions import Block
+
+#: What a slave has: registers that can be written, or only read, and bits likewise.
+Table = Literal["holding", "input", "coils", "discrete"]
+TABLES: tuple[Table, ...] = get_args(Table)
 
 INPUT = 0x10000
 COIL = 0x20000
