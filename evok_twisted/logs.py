@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger as TwistedLogger
@@ -14,6 +14,10 @@ class Logger(TwistedLogger):
 
     #: the least level that is logged, of the whole process
     least: ClassVar[Any] = LogLevel.info
+
+    def __get__(self, instance: object, owner: type | None = None) -> Logger:
+        # for the class: a line that waits must not keep a board that was taken away
+        return cast("Logger", super().__get__(None, owner))
 
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         if level >= Logger.least:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -67,3 +69,18 @@ def test_nothing_is_left_to_be_done_when_all_is_quiet(repeats, clock):
     repeats.warn("gone")
     clock.advance(60)
     assert clock.getDelayedCalls() == []
+
+
+def test_a_minute_that_goes_on_keeps_nothing_of_who_told_it(clock):
+    class Board:
+        _log = Logger()
+
+        def repeats(self):
+            return Repeats(self._log, clock)
+
+    board = Board()
+    repeats, gone = board.repeats(), weakref.ref(board)
+    repeats.warn("it is gone")
+    del board
+    assert repeats.going_on
+    assert gone() is None
