@@ -1,4 +1,4 @@
-"""Mechanisms that the whole service is made of: what lasts, who watches, when to try again, a timer, and a stop."""
+"""Mechanisms that the whole service is made of: what lasts, who watches, when to try again, a timer, breaks, a stop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, Protocol
 
 from twisted.application.service import IService
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 _P = ParamSpec("_P")
@@ -165,6 +166,11 @@ class Condition:
         lasted, self.since, self.lasts = now - self.since, now, lasts
         tell(format, lasted=lasted, **kwargs)
         return True
+
+
+def breathe(clock: IReactorTime) -> Deferred[None]:
+    """Let what is due come first, in the middle of what takes long in all: no scan is to wait for that."""
+    return deferLater(clock, 0.0, lambda: None)
 
 
 async def stop(service: IService, log: Logger) -> None:

@@ -17,6 +17,7 @@ from evok_twisted import busconfig
 from evok_twisted.bus.base import ModbusBus
 from evok_twisted.bus.rtu import RtuBus
 from evok_twisted.bus.tcp import CONNECT_TIMEOUT, TcpBus, default_pipeline
+from evok_twisted.conditions import breathe
 from evok_twisted.core.probes import Probes
 from evok_twisted.core.reads import LineUse, line_use
 from evok_twisted.hosts import HostEndpoint
@@ -142,6 +143,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             if mounted.config != wanted.get(name):
                 del self.boards[name]
                 await mounted.remove()
+                await breathe(self._around.reactor)
         self.config = config
         added = [name for name in wanted if name not in self.boards]
         for name in added:
@@ -150,6 +152,7 @@ class ModbusSegment(Service, Generic[_Settings]):
             self.boards[name] = board
             if self.running:
                 board.start()
+            await breathe(self._around.reactor)
         self.boards = {name: self.boards[name] for name in wanted}
         self._tell_of_boards()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, TimeoutError
 from twisted.internet.threads import deferToThreadPool
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 
 from evok_twisted import busconfig
 from evok_twisted import config as cfg
+from evok_twisted.conditions import breathe
 from evok_twisted.core import pulserecord, wills
 from evok_twisted.core.aliasstore import AliasStore, alias_file
 from evok_twisted.core.commands import Commands
@@ -89,6 +91,7 @@ class Unit(Service):
     async def _remove(self, name: str) -> None:
         removed = self.segments.pop(name)
         await removed.drain()
+        await removed.become(msgspec.structs.replace(removed.config, boards=()), self._problems)
         if self.running:
             await removed.stopService()
         removed.detach()
@@ -154,12 +157,12 @@ class Unit(Service):
             if name not in wanted or not one.can_become(wanted[name]):
                 await self._remove(name)
         for name, bus in wanted.items():
-            if name in self.segments:
-                await self.segments[name].become(bus, problems)
-            else:
-                self._add(bus)
+            if name not in self.segments:
+                self._add(msgspec.structs.replace(bus, boards=()))  # these come one after the other
+            await self.segments[name].become(bus, problems)
         self.segments = {name: self.segments[name] for name in wanted}
         self.registry.arrange([name for bus in config.buses for name in (bus.name, *(one.name for one in bus.boards))])
+        await breathe(self.reactor)
         self.config = config
         self._check_owpower()
         # what they show is not known yet; that they are there is

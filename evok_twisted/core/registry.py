@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from evok_twisted.core.aliasbook import AliasBook
@@ -13,15 +14,53 @@ from evok_twisted.model.kinds import DIALECTS, KINDS, Dialect, named
 from evok_twisted.model.parameters import shown
 
 
+class Circuits:
+    """The devices of one dialect, by kind and circuit.
+
+    :ivar first: what is found: of several, that which is listed first.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[tuple[str, str], Device] = {}
+        #: all of them, where there are several
+        self._all: dict[tuple[str, str], list[Device]] = {}
+
+    def add(self, key: tuple[str, str], device: Device) -> None:
+        """``device`` is listed last."""
+        first = self.first.setdefault(key, device)
+        if first is not device:
+            self._all.setdefault(key, [first]).append(device)
+
+    def remove(self, key: tuple[str, str], device: Device) -> None:
+        """``device`` is no more."""
+        if key not in self._all:
+            del self.first[key]
+            return
+        devices = self._all[key]
+        devices.remove(device)
+        self.first[key] = devices[0]
+        if len(devices) == 1:
+            del self._all[key]
+
+    def arrange(self, place: Callable[[Device], int]) -> None:
+        """List them in another order."""
+        for key, devices in self._all.items():
+            devices.sort(key=place)
+            self.first[key] = devices[0]
+
+
 class Registry:
     """The one place where a name that a client sends becomes a device."""
 
     def __init__(self, devices: Iterable[Device] = ()) -> None:
         self._by_kind: dict[str, list[Device]] = {kind: [] for kind in KINDS}
-        self._by_circuit: dict[Dialect, dict[tuple[str, str], Device]] = {dialect: {} for dialect in DIALECTS}
-        self._circuits: set[str] = set()
+        self._by_circuit = {dialect: Circuits() for dialect in DIALECTS}
+        #: how many have a circuit of this name
+        self._circuits: Counter[str] = Counter()
         self._by_group: dict[tuple[str, str], list[Device]] = {}
+        #: of groups, their numbers, and how many devices there have one
         self._numbers: dict[str, int] = {}
+        self._numbered: Counter[str] = Counter()
         #: their aliases
         self.book = AliasBook(lambda name: name in self._circuits)
         #: changes whenever devices come or go
@@ -33,38 +72,45 @@ class Registry:
         """Make ``device`` known. Of two with one circuit in a kind, the first is found; both are listed."""
         self.version += 1
         self._by_kind[device.kind].append(device)
-        self._index(device)
-        self.book.came(device)
-
-    def _index(self, device: Device) -> None:
         self._by_group.setdefault((device.kind, device.group), []).append(device)
         if device.number is not None:
             self._numbers[device.group] = device.number
+            self._numbered[device.group] += 1
         for dialect, index in self._by_circuit.items():
             circuit = device.circuit_in(dialect)
-            index.setdefault((device.kind, circuit), device)
-            self._circuits.add(circuit)
+            self._circuits[circuit] += 1
+            index.add((device.kind, circuit), device)
+        self.book.came(device)
 
     def remove(self, device: Device) -> None:
         """Let ``device`` be known no more. Its alias waits for another of its kind and circuit to come."""
+        self.version += 1
         self._by_kind[device.kind].remove(device)
+        members = self._by_group[device.kind, device.group]
+        members.remove(device)
+        if not members:
+            del self._by_group[device.kind, device.group]
+        if device.number is not None and _took_last(self._numbered, device.group):
+            del self._numbers[device.group]
+        for dialect, index in self._by_circuit.items():
+            circuit = device.circuit_in(dialect)
+            _took_last(self._circuits, circuit)
+            index.remove((device.kind, circuit), device)
         self.book.went(device)
-        self._index_anew()
 
     def arrange(self, groups: Sequence[str]) -> None:
         """List the devices in the order of ``groups``; those of others come after them, as they are."""
-        place = {group: n for n, group in enumerate(groups)}
-        for devices in self._by_kind.values():
-            devices.sort(key=lambda device: place.get(device.group, len(place)))
-        self._index_anew()
-
-    def _index_anew(self) -> None:
         self.version += 1
-        self._by_group, self._numbers, self._circuits = {}, {}, set()
-        self._by_circuit = {dialect: {} for dialect in DIALECTS}
+        places = {group: n for n, group in enumerate(groups)}
+
+        def place(device: Device) -> int:
+            return places.get(device.group, len(places))
+
         for devices in self._by_kind.values():
-            for device in devices:
-                self._index(device)
+            devices.sort(key=place)
+        for index in self._by_circuit.values():
+            index.arrange(place)
+        self._numbers = dict(sorted(self._numbers.items(), key=lambda item: places.get(item[0], len(places))))
 
     def __iter__(self) -> Iterator[Device]:
         """Every device, in the order of ``all``."""
@@ -101,7 +147,7 @@ class Registry:
         if not isinstance(circuit, str):
             raise BadValue(f"circuit: got {shown(circuit)}, expected the name of a circuit, as text")
         index = self._by_circuit[dialect]
-        found = [index[kind, circuit] for kind in kinds if (kind, circuit) in index]
+        found = [index.first[kind, circuit] for kind in kinds if (kind, circuit) in index.first]
         if not found:
             device = self.book.find(circuit)
             return [device] if device is not None and device.kind in kinds else []
@@ -165,6 +211,15 @@ class Registry:
     def restore(self, alias: str, target: Target) -> None:
         """Give an alias of an earlier run; as ``AliasBook.restore``."""
         self.book.restore(alias, target, (device for kind in target.kinds for device in self._by_kind.get(kind, ())))
+
+
+def _took_last(counts: Counter[str], name: str) -> bool:
+    """Whether ``name`` counts no more, when one has been taken away."""
+    counts[name] -= 1
+    if counts[name]:
+        return False
+    del counts[name]
+    return True
 
 
 def _expect(what: str, given: object, known: Iterable[object]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from fakes import DEFINITIONS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evok_twisted.core.registry import Registry
 from evok_twisted.definitions import load_definition
@@ -13,12 +15,20 @@ from evok_twisted.model.system import DeviceInfo, DeviceInfoState
 from evok_twisted.problems import Problems
 
 
+def board(name, number, model):
+    problems = Problems()
+    return build(load_definition(DEFINITIONS / f"{model}.yaml", problems), name, number, problems)
+
+
+WATCHDOGS = [board(str(number), number, "13")[-1] for number in (1, 2, 3)]
+TWINS = [DeviceInfo(str(number), DeviceInfoState("Neuron", "L533", number, 3)) for number in (1, 2, 3)]
+
+
 @pytest.fixture
 def registry():
-    problems = Problems()
     registry = Registry([DeviceInfo("LOCAL", DeviceInfoState("Neuron", "L533", 7, 2))])
     for number, (name, model) in enumerate([("1", "00"), ("2", "13")], start=2):
-        for device in build(load_definition(DEFINITIONS / f"{model}.yaml", problems), name, number, problems):
+        for device in board(name, number, model):
             registry.add(device)
     return registry
 
@@ -147,6 +157,27 @@ def test_devices_are_listed_in_the_order_that_they_are_put_in(registry):
     registry.arrange(["2", "1"])
     outputs = [device.group for device in registry.of_kind("di")]
     assert outputs == sorted(outputs, reverse=True)
+
+
+@given(st.data())
+def test_what_came_and_went_leaves_nothing_that_one_made_anew_has_not(data):
+    changed, there = Registry(), []
+    for device in data.draw(st.lists(st.sampled_from(WATCHDOGS + TWINS), max_size=30), "what comes, or goes"):
+        if device in there:
+            changed.remove(device)
+            there.remove(device)
+        else:
+            changed.add(device)
+            there.append(device)
+        if data.draw(st.booleans(), "put in order"):
+            order = data.draw(st.permutations(["1", "2", "3"]), "the order")
+            changed.arrange(order)
+            there.sort(key=lambda device: order.index(device.group))
+    anew = Registry(there)
+    for name in ("_by_kind", "_by_group", "_circuits", "_numbers", "_numbered"):
+        assert getattr(changed, name) == getattr(anew, name), name
+    assert [list(one) for one in (changed, changed._numbers)] == [list(one) for one in (anew, anew._numbers)]
+    assert [vars(one) for one in changed._by_circuit.values()] == [vars(one) for one in anew._by_circuit.values()]
 
 
 def test_its_version_changes_when_devices_come_or_go_and_not_with_an_alias(registry):
