@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.internet.utils import getProcessOutputAndValue
 
 from evok_twisted import config as cfg
@@ -23,10 +22,8 @@ from evok_twisted.unit import Unit
 
 #: Reloads that may wait for the one that is under way.
 MOST_WAITING = 2
-#: Seconds that looking a configuration over may take.
-LONGEST_CHECK = 60.0
-#: Seconds that a thread which reads it may keep the scans waiting, each time that they have something to do.
-SWITCH = 0.0005
+#: Seconds that reading a configuration may take.
+LONGEST_READING = 60.0
 #: What of ``apis`` is taken over without a restart, besides what belongs to fronts.
 _AT_ONCE = frozenset({"listen", "address", "port", "allowed_origins", "allowed_hosts"})
 
@@ -34,7 +31,6 @@ _AT_ONCE = frozenset({"listen", "address", "port", "allowed_origins", "allowed_h
 class Running(NamedTuple):
     """What takes a configuration over.
 
-    :ivar load: reads it.
     :ivar wanted: the fronts that it asks for.
     :ivar places: where it has the service listen, but for what takes a restart.
     """
@@ -42,7 +38,6 @@ class Running(NamedTuple):
     unit: Unit
     fronts: Fronts
     listening: Listening
-    load: Callable[[Problems], cfg.Config | None]
     wanted: Callable[[cfg.Config], Wanted]
     places: Callable[[cfg.Apis, Problems], Sequence[Place]]
 
@@ -51,7 +46,7 @@ class Reloader:
     """Reads the configuration again when it is told to.
 
     :param config: what runs.
-    :param command: what looks the configuration over, in a process of its own, as a scan must not wait for that.
+    :param command: what reads the configuration, in a process of its own, as a scan must not wait for that.
     """
 
     _log = Logger()
@@ -92,11 +87,7 @@ class Reloader:
         return changed
 
     async def _take_over(self) -> list[str]:
-        await self._look_over()
-        problems = Problems()
-        config = await self._load(problems)
-        if config is None or problems.errors:
-            raise ConfigError("\n".join(map(str, problems.errors)) or "there is no configuration")
+        config, problems = await self._read()
         before, unit = self._config, self._running.unit
         restart = [
             name
@@ -119,33 +110,24 @@ class Reloader:
             restart.append("logging.file")
         return [*changed, *(f"{_key(name)} takes a restart" for name in restart)]
 
-    async def _load(self, problems: Problems) -> cfg.Config | None:
-        """Read it, in a thread: that takes longer than a scan may wait."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH)
-        try:
-            return await deferToThreadPool(
-                self._reactor, self._reactor.getThreadPool(), lambda: self._running.load(problems)
-            )
-        finally:
-            sys.setswitchinterval(interval)
-
-    async def _look_over(self) -> None:
-        """Look at the whole of it, which finds what reading alone does not.
+    async def _read(self) -> tuple[cfg.Config, Problems]:
+        """What is configured now, and what is to be known of it.
 
         :raises ConfigError: with everything that is wrong.
         """
         executable, *arguments = self._command
-        looking: Deferred[Any] = getProcessOutputAndValue(executable, arguments, None, None, self._reactor)
-        looking.addTimeout(LONGEST_CHECK, self._reactor)
+        reading: Deferred[Any] = getProcessOutputAndValue(executable, arguments, None, None, self._reactor)
+        reading.addTimeout(LONGEST_READING, self._reactor)
         try:
-            _, wrong, status = await looking
+            read, wrong, status = await reading
         except TimeoutError:
-            raise ConfigError(f"looking it over took more than {LONGEST_CHECK:g} s") from None
+            raise ConfigError(f"reading it took more than {LONGEST_READING:g} s") from None
         if status:
             lines = wrong.decode(errors="replace").splitlines()
-            errors = [line.partition("; the ")[0] for line in lines if line.startswith("error: ")]
-            raise ConfigError("\n".join(errors or lines[-5:]) or f"looking it over ended with status {status}")
+            errors = [line for line in lines if line.startswith("error: ")]
+            raise ConfigError("\n".join(errors or lines[-5:]) or f"reading it ended with status {status}")
+        found: tuple[cfg.Config, Problems] = pickle.loads(read)  # noqa: S301 -- of our own process
+        return found
 
 
 def _key(name: str) -> str:
@@ -176,7 +158,7 @@ def _of(config: cfg.Config, name: str) -> object:
 
 
 def command(options: Sequence[str]) -> list[str]:
-    """What looks a configuration over, with the options of ``twistd evok``."""
-    twistd = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "evok", "--check", *options]
+    """What reads a configuration, with the options of ``twistd evok``."""
+    python = [sys.executable, "-P", "-m", "evok_twisted.reading", *options]
     nice = shutil.which("nice")  # scans come first, where there is one processor for both
-    return twistd if nice is None else [nice, "-n", "19", *twistd]
+    return python if nice is None else [nice, "-n", "19", *python]

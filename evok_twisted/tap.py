@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
@@ -32,7 +32,7 @@ from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.exposure import Exposure
 from evok_twisted.fronts import Fronts
-from evok_twisted.listening import Listening, plain_places, secured_places
+from evok_twisted.listening import Listening, Place, plain_places, secured_places
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
 from evok_twisted.options import Options as BaseOptions
@@ -127,17 +127,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         _keep_time(reactor)
     problems = Problems()
     config, simulation = _configured(options, reactor, problems)
-    unit = Unit(config, reactor, problems)
-    desks = unit.core.desks(options["dialect"] or config.apis.dialect)
-    audit = unit.commands.audit = _audit(config.apis, reactor)
-    gate = _gate(config.apis, reactor, problems)
-    base = options.directory
-    plain = tuple(plain_places(config.apis, options["ports"], base, reactor, problems))
-    secured = tuple(secured_places(config.apis.tls, base, unit.core, reactor, problems)) if not options["ports"] else ()
-    exposure = Exposure(config.apis, [(place.scheme, place.endpoint) for place in (*plain, *secured)])
-    exposure.notice(problems)
-    context = Context(desks, reactor, problems, {}, gate, exposure.url)
-    fronts = Fronts(context, dict(_enabled(config, options)))
+    unit, audit, plain, secured, exposure, context, fronts = wire(options, config, reactor, problems)
     if options["check"]:
         check((*unit.summary(), *exposure.verdicts(problems)), problems)
     if problems.fatal:
@@ -151,21 +141,52 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     watchdog = Systemd(lambda: unit.health.status, lambda: not unit.stuck, reactor)
     service = EvokService()
     listening = Listening(config.apis, context, (*plain, *secured))
-    for child in (simulation, audit, unit, gate.keyring, listening, fronts, watchdog, Ending(unit.drain)):
+    for child in (simulation, audit, unit, context.gate.keyring, listening, fronts, watchdog, Ending(unit.drain)):
         if child is not None:
             child.setServiceParent(service)
     running = Running(
         unit,
         fronts,
         listening,
-        load=lambda problems: _load(options, problems),
         wanted=lambda config: dict(_enabled(config, options)),
-        places=lambda apis, problems: (*plain_places(apis, options["ports"], base, reactor, problems), *secured),
+        places=lambda apis, problems: (*_plain(options, apis, reactor, problems), *secured),
     )
     reloader = Reloader(config, running, command(options.again), reactor)
     context.tree[b"reload"] = Reload(reloader.reload)
     reactor.callWhenRunning(take_signals, reactor, reloader.reload_on_signal)
     return service
+
+
+class Wired(NamedTuple):
+    """What a configuration comes down to, before any of it runs."""
+
+    unit: Unit
+    audit: Audit | None
+    plain: tuple[Place, ...]
+    secured: tuple[Place, ...]
+    exposure: Exposure
+    context: Context
+    fronts: Fronts
+
+
+def wire(options: Options, config: cfg.Config, reactor: Any, problems: Problems) -> Wired:
+    """Put together what ``config`` asks for, and note what is wrong with it that nobody sees who only reads it."""
+    unit = Unit(config, reactor, problems)
+    desks = unit.core.desks(options["dialect"] or config.apis.dialect)
+    audit = unit.commands.audit = _audit(config.apis, reactor)
+    gate = _gate(config.apis, reactor, problems)
+    base, tls = options.directory, config.apis.tls
+    plain = _plain(options, config.apis, reactor, problems)
+    secured = () if options["ports"] else tuple(secured_places(tls, base, unit.core, reactor, problems))
+    exposure = Exposure(config.apis, [(place.scheme, place.endpoint) for place in (*plain, *secured)])
+    exposure.notice(problems)
+    context = Context(desks, reactor, problems, {}, gate, exposure.url)
+    return Wired(unit, audit, plain, secured, exposure, context, Fronts(context, dict(_enabled(config, options))))
+
+
+def _plain(options: Options, apis: cfg.Apis, reactor: Any, problems: Problems) -> tuple[Place, ...]:
+    """Where to listen without TLS."""
+    return tuple(plain_places(apis, options["ports"], options.directory, reactor, problems))
 
 
 def _audit(apis: cfg.Apis, reactor: Any) -> Audit | None:
@@ -205,13 +226,13 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
         else:
             _log.info("Home Assistant finds it where its MQTT integration has the broker {b}", b=options["mqtt"])
         return demo.make(Definitions(shipped_definitions(), problems), reactor)
-    config = _load(options, problems)
+    config = load(options, problems)
     if config is None and not Path(options["config"]).exists():
         print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)
     return config or cfg.Config(), None
 
 
-def _load(options: Options, problems: Problems) -> cfg.Config | None:
+def load(options: Options, problems: Problems) -> cfg.Config | None:
     """What is configured."""
     if options["demo"]:
         problems.error("--demo", "", "a simulated unit has no configuration")

@@ -36,7 +36,7 @@ LAYERS = [
     ["check", "fronts", "listening"],
     ["reloading"],
     ["tap"],
-    ["plugin"],
+    ["plugin", "reading"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOP = len(LAYERS)
@@ -136,7 +136,8 @@ def test_pymodbus_is_imported_where_bytes_are_made_and_nowhere_else(module):
 
 
 @pytest.mark.parametrize(
-    "module", [module for module in MODULES if part_of(module) not in ("tap", "plugin", "client", "operate", "scan")]
+    "module",
+    [module for module in MODULES if part_of(module) not in ("tap", "plugin", "reading", "client", "operate", "scan")],
 )
 def test_only_the_outermost_modules_touch_the_global_reactor(module):
     assert [name for name in imports_of(module) if below(name, "twisted.internet.reactor")] == []
