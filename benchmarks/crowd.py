@@ -2,17 +2,20 @@
 
     crowd.py PORT CLIENTS SECONDS
 
-Prints ``ready`` when all are connected. At the end: how many messages and bytes each of those that read got, as a JSON
-list of ``[messages, bytes, CRC-32 of all payloads]``, and what the first was told last of each input, by circuit.
+Prints ``ready`` when all are connected. At the end, or on SIGTERM: how many messages and bytes each of those that read
+got, as a JSON list of ``[messages, bytes, CRC-32 of all payloads]``, and what the first was told last of each input, by
+circuit.
 """
 
 from __future__ import annotations
 
 import json
 import select
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import zlib
 
@@ -71,7 +74,9 @@ class Reader:
 
 
 def main(port: int, count: int, seconds: float) -> None:
-    """Listen for ``seconds`` from when all are there."""
+    """Listen for ``seconds`` from when all are there, or until SIGTERM."""
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
     stalled = socket.socket()
     stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stalled.connect(("127.0.0.1", port))
@@ -85,7 +90,7 @@ def main(port: int, count: int, seconds: float) -> None:
         poll.register(descriptor, select.EPOLLIN)
     end = time.monotonic() + 60
     ready = False
-    while time.monotonic() < end:
+    while time.monotonic() < end and not over.is_set():
         for descriptor, _ in poll.poll(0.05):
             if not by_descriptor[descriptor].readable():
                 poll.unregister(descriptor)

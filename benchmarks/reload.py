@@ -100,7 +100,7 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
 
     changing = Changing(modbus)
     crowd = Path(__file__).with_name("crowd.py")
-    with process(sys.executable, crowd, port, CLIENTS, 30 + RELOADS * 0.7) as clients:
+    with process(sys.executable, crowd, port, CLIENTS, 60 + RELOADS * 5) as clients:
         wait_for(clients, "ready", 60)
         time.sleep(1)
         changing.start()
@@ -111,6 +111,8 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
         after = missed(port)
         changing.over.set()
         changing.join()
+        time.sleep(1)  # for the last of it to be heard
+        clients.terminate()
         assert clients.stdout is not None
         heard, last = json.loads(clients.stdout.readline()), json.loads(clients.stdout.readline())
     wrong = 0
