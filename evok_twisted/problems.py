@@ -36,7 +36,7 @@ class Problems:
         self.found: list[Problem] = []
         self._lines: dict[str, Mapping[str, int]] = {}
         #: the file that a path of the configuration is from, for those who do not read it themselves
-        self.file_of: Callable[[str], object] = lambda _: "config.yaml"
+        self.file_of: Callable[[str], object] = _in_config
 
     def know(self, file: object, lines: Mapping[str, int]) -> None:
         """Learn in which line of a file each path is, for what will be said of it."""
@@ -68,6 +68,10 @@ class Problems:
     @property
     def fatal(self) -> list[Problem]:
         return [problem for problem in self.found if problem.fatal]
+
+
+def _in_config(_path: str) -> str:
+    return "config.yaml"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
