@@ -10,6 +10,7 @@ import sys
 
 import access
 import compare
+import history
 import hostile
 import load
 import mqtt
@@ -26,6 +27,7 @@ PARTS = {
     "mqtt": mqtt.run,
     "metrics": scrape.run,
     "reload": reload.run,
+    "history": history.run,
     "load": load.run,
     "hostile": hostile.run,
 }

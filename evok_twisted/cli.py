@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evok_twisted import capturing, certificates, operate, rawregisters, remote, scan
+from evok_twisted import capturing, certificates, operate, past, rawregisters, remote, scan
 from evok_twisted import config as cfg
 from evok_twisted.core import issuing
 from evok_twisted.core.identity import ROLES, Scopes
@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     default = os.environ.get("EVOK_CONFIG", "/etc/evok")
-    asking = operate.add(commands, [*rawregisters.add(commands), scan.add(commands), capturing.add(commands)])
+    asking = operate.add(
+        commands, [past.add(commands), *rawregisters.add(commands), scan.add(commands), capturing.add(commands)]
+    )
     for one in asking:
         one.set_defaults(run=_operate)
     for one in (*parsers, link, certificate, check, *asking):

@@ -36,11 +36,12 @@ class Fronts(Service):
 
     def __init__(self, context: Context, wanted: Wanted) -> None:
         self._context = context
-        #: what fronts put something into: paths, what health tells of, what is counted
+        #: what fronts put something into: paths, what health tells of, what is counted, what can be asked
         self._places: tuple[MutableMapping[Any, Any], ...] = (
             context.tree,
             context.desks.reports,
             context.desks.meters.families,
+            context.desks.questions,
         )
         self._made = {front: self._make(front, settings) for front, settings in wanted.items()}
 

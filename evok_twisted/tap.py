@@ -17,7 +17,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from evok_twisted import config as cfg
-from evok_twisted.api import access, logbook, metrics, panel, registers, site, webhook, websocket
+from evok_twisted.api import access, history, logbook, metrics, panel, registers, site, webhook, websocket
 from evok_twisted.api.front import Context, Front
 from evok_twisted.api.gate import Gate
 from evok_twisted.api.http import our_version
@@ -32,6 +32,7 @@ from evok_twisted.core.tokens import networks_of
 from evok_twisted.definitions import Definitions, shipped_definitions
 from evok_twisted.exposure import Exposure
 from evok_twisted.fronts import Fronts
+from evok_twisted.history.schema import MEMORY
 from evok_twisted.listening import Listening, Place, plain_places, secured_places
 from evok_twisted.logs import Logger, set_level
 from evok_twisted.model.kinds import DIALECTS
@@ -108,6 +109,7 @@ FRONTS: tuple[Front, ...] = (
     registers.FRONT,
     panel.FRONT,
     websocket.FRONT,
+    history.FRONT,
     webhook.FRONT,
     mqtt.FRONT,
     metrics.FRONT,
@@ -225,7 +227,9 @@ def _configured(options: Options, reactor: Any, problems: Problems) -> tuple[cfg
             _log.info("with a broker at hand, --mqtt tcp:localhost:1883 (make run MQTT=...) shows it in Home Assistant")
         else:
             _log.info("Home Assistant finds it where its MQTT integration has the broker {b}", b=options["mqtt"])
-        return demo.make(Definitions(shipped_definitions(), problems), reactor)
+        demonstrated, simulation = demo.make(Definitions(shipped_definitions(), problems), reactor)
+        kept = history.HistorySettings(enabled=True, file=MEMORY, write_every="5s")
+        return msgspec.structs.replace(demonstrated, fronts={"history": kept}), simulation
     config = load(options, problems)
     if config is None and not Path(options["config"]).exists():
         print("twistd evok --demo serves a simulated unit, and needs no configuration", file=sys.stderr)

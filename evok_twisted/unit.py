@@ -71,7 +71,7 @@ class Unit(Service):
         measure_events(meters, self.events)
         raw = RawModbus(reactor, self.commands.asked)
         self.core = Core(
-            self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters, raw
+            self.registry, self.commands, self.events, journal, self.health, self.pulses, self.wills, meters, raw, {}
         )
         self.segments: dict[str, Segment] = {}
         self._problems = problems

@@ -44,7 +44,7 @@ def core_of(rig, events=None):
     events = events or rig.events
     pulses, wills = PulseRecord(None, events.clock), Wills(rig.registry, rig.commands, events.clock)
     journal, meters, raw = Journal(events), Meters(), RawModbus(events.clock, rig.commands.asked)
-    return Core(rig.registry, rig.commands, events, journal, rig.health, pulses, wills, meters, raw)
+    return Core(rig.registry, rig.commands, events, journal, rig.health, pulses, wills, meters, raw, {})
 
 
 def desk_of(unit, dialect="classic"):

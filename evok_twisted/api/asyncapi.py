@@ -88,6 +88,20 @@ AUTH = Command(
     _object({"name": {"type": "string"}, "role": {"type": "string"}}),
 )
 
+#: What can be asked where a front answers it.
+QUESTIONS: Mapping[str, Command] = {
+    "history": Command(
+        "What a circuit was over time",
+        _TARGET,
+        {
+            **{name: {"type": ["string", "number"]} for name in ("from", "to")},
+            "points": {"type": "integer", "minimum": 1},
+            "field": {"type": "string"},
+        },
+        schema_of("History"),
+    )
+}
+
 #: What comes without having been asked for, or as the answer to a command without an id.
 EVENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "states": ("Circuits that have changed, or that were asked for", _STATES),
@@ -113,7 +127,9 @@ class AsyncApi(DeskResource):
 
     def show(self, request: Request, desk: Desk) -> bytes:
         host = (request.getHeader(b"host") or b"127.0.0.1:8080").decode(errors="replace")
-        return json(request, msgspec.json.encode({**self._made.of(desk), "servers": _servers(host)}))
+        return json(
+            request, msgspec.json.encode({**self._made.of(desk, tuple(desk.questions)), "servers": _servers(host)})
+        )
 
 
 def document(desk: Desk, host: str) -> dict[str, Any]:
@@ -121,7 +137,7 @@ def document(desk: Desk, host: str) -> dict[str, Any]:
 
     :param host: as which the client knows it, with the port.
     """
-    commands = {**COMMANDS, "auth": AUTH}
+    commands = {**COMMANDS, **{name: QUESTIONS[name] for name in desk.questions}, "auth": AUTH}
     assert COMMANDS.keys() == Session.commands(), "each command is here, and no other"
     sent = {name: _message(one.summary, _command(name, one)) for name, one in commands.items()}
     replies = {f"{name}_done": _message(f"{one.summary}: done", _reply(one)) for name, one in commands.items()}

@@ -126,6 +126,7 @@ class Operation(NamedTuple):
     :ivar query: what may stand behind ``?``: what each is, and its JSON Schema.
     :ivar also: other statuses of a success, each with what it means.
     :ivar media: the type of an answer that is no JSON.
+    :ivar csv: whether the answer may be CSV, too.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Operation(NamedTuple):
     form: bool = False
     query: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
     media: str = "text/plain"
+    csv: bool = False
 
 
 #: Methods at a path below that of the resource, such as ``{dev}/{circuit}``; the first that fits is meant.
@@ -258,7 +260,7 @@ class DeskResource(JsonResource):
     def _desk(self, request: Request) -> Desk:
         return self._desks(identity_of(request, self.via), _dialect(request))
 
-    def get(self, request: Request) -> bytes:
+    def get(self, request: Request) -> bytes | int:
         return self.show(request, self._desk(request))
 
     def post(self, request: Request) -> int:

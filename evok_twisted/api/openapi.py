@@ -45,6 +45,7 @@ _TAGS: Mapping[str, str] = {
     "rpc": "JSON-RPC 2.0",
     "access": "Who asks, and what they may do",
     "modbus": "Registers and coils of slaves",
+    "history": "What circuits have shown",
     "service": "The service itself",
 }
 
@@ -166,6 +167,8 @@ def _parameters(path: str, desk: Desk, *, chooses: bool) -> list[dict[str, Any]]
 def _operation(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     content = _content(operation.answer, operation.media)
+    if operation.csv:
+        content = {**content, "text/csv": {"schema": {"type": "string"}}}
     if operation.also.keys() != {204} or operation.answer is not None:
         responses["200"] = {"description": operation.summary, "content": content}
     for status, meaning in operation.also.items():

@@ -10,6 +10,7 @@ import msgspec
 
 from evok_twisted.api import rpc
 from evok_twisted.api.bulk import BulkRequest
+from evok_twisted.api.historian import History, HistoryEvents
 from evok_twisted.api.http import schema_of
 from evok_twisted.api.logbook import LogPage
 from evok_twisted.api.panel import Rules
@@ -84,7 +85,7 @@ def schemas(desk: Desk) -> dict[str, Any]:
 
 def _sent_and_answered() -> dict[str, Any]:
     access = (ShownTokens, NewToken, Narrowing, NewLink, Issued)
-    made = components([BulkRequest, Report, LogPage, *access, Rules, Reloaded, Values])
+    made = components([BulkRequest, Report, LogPage, *access, Rules, Reloaded, Values, History, HistoryEvents])
     for name in ("IndividualAssignment", "GroupAssignment"):
         made[name]["properties"]["assigned_values"] = schema_of("Parameters")
     return made

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from evok_twisted.api.messages import Id, encode, is_id, refused, subscribed, succeeded
-from evok_twisted.core.desk import Desk
+from evok_twisted.core.desk import Desk, Question
 from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.core.wills import MOST_SETS, Will
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownCommand
@@ -89,8 +89,12 @@ class Session:
         command = message.get("cmd")
         handler = self._handlers.get(command) if isinstance(command, str) else None
         try:
+            question = self._desk.questions.get(command) if isinstance(command, str) else None
+            if handler is None and question is not None:
+                self._ask(question, message)
+                return
             if handler is None:
-                known = ", ".join(self._handlers)
+                known = ", ".join((*self._handlers, *self._desk.questions))
                 raise UnknownCommand(f"there is no command {shown(command)}; known are {known}")  # noqa: TRY301
             handler(self, message)
         except EvokError as error:
@@ -154,7 +158,7 @@ class Session:
         within = _seconds(message, "within", LONGEST_SILENCE)
         registered = Deferred.fromCoroutine(self._desk.will(sets))
         registered.addCallback(self._has_will, within, message)
-        registered.addErrback(self._was_not_set, message)
+        registered.addErrback(self._has_failed, message)
 
     def _has_will(self, will: Will, within: float, message: Mapping[str, Any]) -> None:
         self._exchange_will(will, within)
@@ -194,16 +198,27 @@ class Session:
         else:
             self._send(encode([report]))
 
+    def _ask(self, question: Question, message: Mapping[str, Any]) -> None:
+        answered = question(self._desk, message)
+        answered.addCallback(self._answer, message)
+        answered.addErrback(self._has_failed, message)
+
+    def _answer(self, answer: bytes, message: Mapping[str, Any]) -> None:
+        if "id" in message:
+            self._succeed(message["id"], answer)
+        else:
+            self._send(answer)
+
     def _set(self, message: Mapping[str, Any]) -> None:
         done = self._desk.set(*_target(message), _parameters(message), message.get("id"))
         done.addCallback(self._was_set, message)
-        done.addErrback(self._was_not_set, message)
+        done.addErrback(self._has_failed, message)
 
     def _was_set(self, device: Device, message: Mapping[str, Any]) -> None:
         if "id" in message:
             self._succeed(message["id"], self._desk.fragment(device))
 
-    def _was_not_set(self, failure: Failure, message: Mapping[str, Any]) -> None:
+    def _has_failed(self, failure: Failure, message: Mapping[str, Any]) -> None:
         if isinstance(failure.value, EvokError):
             self._fail(message.get("id"), failure.value, message)
         else:

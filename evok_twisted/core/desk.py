@@ -26,6 +26,9 @@ from evok_twisted.meters import Meters
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS, Dialect
 
+#: Answers, to a client, what it asks in a message; the answer is JSON.
+Question = Callable[["Desk", Mapping[str, Any]], Deferred[bytes]]
+
 
 class Core(NamedTuple):
     """What is behind the desks."""
@@ -39,6 +42,8 @@ class Core(NamedTuple):
     wills: Wills
     meters: Meters
     raw: RawModbus
+    #: what fronts answer besides, by the name of the command
+    questions: dict[str, Question]
 
     def desks(self, default: Dialect) -> Desks:
         """How fronts come by desks.
@@ -109,6 +114,11 @@ class Desk:
     def wall(self) -> float:
         """The time of day, in seconds of the Unix epoch."""
         return self._core.events.wall()
+
+    @property
+    def questions(self) -> Mapping[str, Question]:
+        """What can be asked besides, by the name of the command."""
+        return self._core.questions
 
     # How it looks
 
@@ -243,6 +253,11 @@ class Desks:
     def reports(self) -> MutableMapping[str, Any]:
         """What is there by ``report``, by its name."""
         return self._core.health.fronts
+
+    @property
+    def questions(self) -> MutableMapping[str, Question]:
+        """What clients can ask besides, by the name of the command; fronts add to it."""
+        return self._core.questions
 
     def wall(self) -> float:
         """The time of day, in seconds of the Unix epoch."""

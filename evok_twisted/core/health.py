@@ -73,10 +73,21 @@ class WebhookHealth(msgspec.Struct, frozen=True):
     why: str | None
 
 
+class HistoryHealth(msgspec.Struct, frozen=True):
+    """``bytes`` are those of the file; ``waiting`` changes are not in it yet, ``lost`` could not wait; ``problem`` is
+    why nothing is written."""
+
+    file: str
+    bytes: int
+    waiting: int
+    lost: int
+    problem: str | None
+
+
 class Report(msgspec.Struct, frozen=True):
     """``uptime`` is in seconds; ``reasons`` says why the service is not healthy, ``warnings`` what is to be seen to
     meanwhile, both in words; ``pulses`` outputs are to go back by themselves, ``wills`` are there. Of ``clients`` of
-    the WebSocket, ``webhooks`` and ``mqtt`` it tells where they are configured."""
+    the WebSocket, ``webhooks``, ``mqtt`` and ``history`` it tells where they are configured."""
 
     healthy: bool
     reasons: tuple[str, ...]
@@ -90,6 +101,7 @@ class Report(msgspec.Struct, frozen=True):
     clients: int | UnsetType = UNSET
     webhooks: tuple[WebhookHealth, ...] | UnsetType = UNSET
     mqtt: BrokerHealth | UnsetType = UNSET
+    history: HistoryHealth | UnsetType = UNSET
 
 
 class Part(NamedTuple):

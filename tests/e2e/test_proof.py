@@ -13,6 +13,7 @@ import pytest
 import requests
 import websocket
 
+from evok_twisted.api.asyncapi import QUESTIONS
 from evok_twisted.api.session import Session
 from evok_twisted.core.identity import Scopes
 from evok_twisted.core.tokens import Token, digest_of, fresh, save
@@ -20,6 +21,7 @@ from evok_twisted.core.tokens import Token, digest_of, fresh, save
 CONFIG = """
 apis:
   alias_file: ""
+  history: {{enabled: true, file: ":memory:", devices: [led]}}
   access_log: true
   trusted_proxies: [127.0.0.1]
   access: {{tokens: {directory}/tokens.yaml}}
@@ -82,6 +84,8 @@ PATHS = {
     ("/log", "get"): ("administers", None),
     ("/panel/rules", "get"): ("reads", None),
     ("/metrics", "get"): ("reads", None),
+    ("/history/events", "get"): ("reads", None),
+    ("/history/{dev}/{circuit}", "get"): ("reads", None),
     ("/reload", "post"): ("administers", {}),
     ("/modbus/{bus}/capture", "get"): ("administers", None),
     ("/modbus/{bus}/{unit}/{table}/{start}", "get"): ("administers", None),
@@ -95,6 +99,7 @@ COMMANDS = {
     "full": ("reads", {"dev": "led", "circuit": "1_02"}),
     "filter": ("reads", {"devices": ["led"]}),
     "health": ("reads", {}),
+    "history": ("reads", {"dev": "led", "circuit": "1_02"}),
     "subscribe": ("reads", {}),
     "unsubscribe": ("reads", {}),
     "will": ("promises", {"sets": [{"dev": "led", "circuit": "1_02", "value": 0}]}),
@@ -210,7 +215,7 @@ def test_every_path_and_method_gives_each_their_verdict(house):
 
 
 def test_every_command_of_the_websocket_gives_each_their_verdict(house):
-    assert COMMANDS.keys() == Session._handlers.keys()
+    assert COMMANDS.keys() == {*Session._handlers, *QUESTIONS}
     wrong = {}
     for command, (what, message) in COMMANDS.items():
         for sort, expected in zip(SORTS, VERDICTS[what], strict=True):

@@ -1,0 +1,1 @@
+"""What circuits have shown: kept in a file, by the change, the minute and the hour."""
