@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common import TWISTD, free_port, process, quantiles, show, used, wait_for
-from reload import RATE, STAYING, Changing, configure
+from common import free_port, quantiles, show, used
+from reload import RATE, STAYING, Changing, configure, served
 
 from evok_twisted.history import schema, store, tiers
 from evok_twisted.history.batch import Batch, Series
@@ -106,22 +106,19 @@ def week(directory: str) -> list[float]:
 
 def live(directory: str, apis: str) -> float:
     """The part of a CPU that a service takes at 500 changes a second."""
-    modbus, port = free_port(), free_port()
-    file, simulated = Path(directory) / "config.yaml", Path(directory) / "simulated.yaml"
-    configure(simulated, modbus, port, STAYING)
-    file.write_text(simulated.read_text().replace("alias_file: ''", f"alias_file: ''{apis}"))
-    with process(*TWISTD, "evok-simulator", "--config", simulated, "--port", modbus) as simulator:
-        wait_for(simulator, "listening")
-        with process(*TWISTD, "evok", "--config", directory, stdout=(Path(directory) / "log").open("w")) as service:
-            while "slave b4" not in (Path(directory) / "log").read_text():
-                time.sleep(0.1)
-            changing = Changing(modbus)
-            changing.start()
-            time.sleep(3)
-            part = used(service.pid, SECONDS)
-            changing.over.set()
-            changing.join()
-            return part
+    modbus = free_port()
+    simulated = Path(directory) / "simulated.yaml"
+    configure(simulated, modbus, free_port(), STAYING)
+    text = simulated.read_text().replace("alias_file: ''", f"alias_file: ''{apis}")
+    simulated.with_name("config.yaml").write_text(text)
+    with served(simulated.parent, modbus) as service:
+        changing = Changing(modbus)
+        changing.start()
+        time.sleep(3)
+        part = used(service, SECONDS)
+        changing.over.set()
+        changing.join()
+        return part
 
 
 def rows() -> Iterator[tuple[str, str]]:

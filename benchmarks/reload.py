@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common import TWISTD, Modbus, free_port, process, quantiles, resident, show, wait_for
@@ -131,16 +132,24 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
     yield "  memory", f"{memory[len(memory) // 10]:.1f} MB after a tenth of them, {memory[-1]:.1f} after all"
 
 
+@contextmanager
+def served(directory: Path, modbus: int) -> Iterator[int]:
+    """Simulated boards, as ``simulated.yaml`` in ``directory`` has them, and a service on ``config.yaml``: its pid."""
+    log = directory / "log"
+    with process(*TWISTD, "evok-simulator", "--config", directory / "simulated.yaml", "--port", modbus) as simulator:
+        wait_for(simulator, "listening")
+        with process(*TWISTD, "evok", "--config", directory, stdout=log.open("w")) as service:
+            while f"slave b{STAYING}" not in log.read_text():
+                time.sleep(0.1)
+            yield service.pid
+
+
 def run() -> None:
     """Measure and print."""
     modbus, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
-        file, simulated = Path(directory) / "config.yaml", Path(directory) / "simulated.yaml"
-        configure(simulated, modbus, port, STAYING + 1)
+        file = Path(directory) / "config.yaml"
+        configure(file.with_name("simulated.yaml"), modbus, port, STAYING + 1)
         configure(file, modbus, port, STAYING)
-        with process(*TWISTD, "evok-simulator", "--config", simulated, "--port", modbus) as simulator:
-            wait_for(simulator, "listening")
-            with process(*TWISTD, "evok", "--config", directory, stdout=(Path(directory) / "log").open("w")) as service:
-                while "slave b4" not in (Path(directory) / "log").read_text():
-                    time.sleep(0.1)
-                show(rows(file, modbus, port, service.pid))
+        with served(file.parent, modbus) as service:
+            show(rows(file, modbus, port, service))

@@ -22,14 +22,13 @@ from evok_twisted.core.tokens import Token, changing, load, networks_of, scopes_
 from evok_twisted.errors import ConfigError
 from evok_twisted.hosts import as_address
 from evok_twisted.problems import Problems
+from evok_twisted.spans import seconds
 
 #: Exit status for what could not be done; of a command line that cannot be understood it is 2, by argparse.
 FAILED = 1
 
 #: Where the panel is, on each of our servers.
 PANEL = "/panel/"
-
-_UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,10 +125,9 @@ def _of_tokens(commands: Any) -> Iterator[argparse.ArgumentParser]:
 
 
 def _duration(text: str) -> float:
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([hdwy])", text)
-    if found is None:
+    if not re.fullmatch(r"[1-9][0-9]{0,4}[hdwy]", text):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a number and h, d, w or y, as 30d")
-    return int(found[1]) * _UNITS[found[2]]
+    return float(seconds(text))
 
 
 def _url(text: str) -> str:
@@ -263,9 +261,7 @@ def _list(given: argparse.Namespace) -> None:
                 f"{expires} (expired)" if token.expired(now) else expires,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    operate.print_table(rows)
 
 
 def _revoke(given: argparse.Namespace) -> None:

@@ -101,7 +101,7 @@ def _list(service: Service, given: argparse.Namespace) -> int:
     if given.json:
         _print(found)
     else:
-        _table([(one["dev"], one["circuit"], one.get("alias", ""), _shown(one)) for one in found])
+        print_table([(one["dev"], one["circuit"], one.get("alias", ""), _shown(one)) for one in found])
     return 0 if found else FAILED
 
 
@@ -127,7 +127,8 @@ def _shown(state: Mapping[str, Any]) -> str:
     return "  ".join(words)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows, each column as wide as its widest text."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
@@ -143,7 +144,7 @@ def _get(service: Service, given: argparse.Namespace) -> int:
         if given.json:
             _print(state)
         else:
-            _table([(key, json.dumps(value, ensure_ascii=False)) for key, value in state.items()])
+            print_table([(key, json.dumps(value, ensure_ascii=False)) for key, value in state.items()])
     elif given.field not in state:
         raise Remote(f"{given.kind} {given.circuit} shows no {given.field}; it shows {', '.join(state)}")
     else:

@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from evok_twisted.operate import print_table
 from evok_twisted.remote import Remote, Service
+from evok_twisted.spans import DURATION
 
 _WHEN = "today, yesterday, how long ago (30m, 2h, 7d), or a time as 2026-11-26T03:00 of this machine"
 
@@ -37,11 +39,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def show(service: Service, given: argparse.Namespace) -> int:
     """Do this command; the exit status."""
-    query = {"from": when(given.since)}
+    query = {"dialect": "v3", "from": when(given.since)}
     if given.until:
         query["to"] = when(given.until)
     if given.kind is None:
-        found = service.ask(f"/history/events?{urlencode(query | {'limit': str(given.points)})}&dialect=v3")
+        found = service.ask(f"/history/events?{urlencode(query | {'limit': str(given.points)})}")
         events = reversed(found["events"])
         rows = [(_local(one["time"]), one["dev"], one["circuit"], one["value"], one.get("cause")) for one in events]
         columns: Sequence[str] = ("time", "dev", "circuit", "value", "cause")
@@ -50,7 +52,7 @@ def show(service: Service, given: argparse.Namespace) -> int:
     else:
         query |= {"points": str(given.points), "field": given.field}
         path = f"/history/{quote(given.kind, safe='')}/{quote(given.circuit, safe='')}"
-        found = service.ask(f"{path}?{urlencode(query)}&dialect=v3")
+        found = service.ask(f"{path}?{urlencode(query)}")
         columns = ("time", "min", "mean", "max", "on", "edges", "known")
         rows = [(_local(one["time"]), *(one[column] for column in columns[1:])) for one in found["buckets"]]
     if given.json:
@@ -66,10 +68,7 @@ def _print(columns: Sequence[str], rows: Sequence[Sequence[Any]], found: Mapping
     if not rows:
         print("nothing is known of that time", file=sys.stderr)
         return
-    lines = [tuple("" if value is None else str(value) for value in row) for row in (columns, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
+    print_table([tuple("" if value is None else str(value) for value in row) for row in (columns, *rows)])
     if "unit" in found:
         what = f"{found['dev']} {found['circuit']}{' in ' + found['unit'] if found['unit'] else ''}"
         print(f"# {what}; each line is {found['width']:g} s, on and known are seconds of it")
@@ -83,7 +82,7 @@ def when(text: str) -> str:
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     if text in ("today", "yesterday"):
         found = midnight - timedelta(days=text == "yesterday")
-    elif re.fullmatch(r"[1-9][0-9]{0,8}[smhdwy]", text):
+    elif re.fullmatch(DURATION, text):
         return f"-{text}"
     else:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.application.service import IService
@@ -10,7 +10,9 @@ from twisted.web.resource import IResource
 
 from evok_twisted.api.gate import Gate
 from evok_twisted.config import FrontSettings
-from evok_twisted.core.desk import Desks
+from evok_twisted.core.desk import Desk, Desks
+from evok_twisted.core.filters import Filter
+from evok_twisted.errors import EvokError
 from evok_twisted.problems import Problems
 
 
@@ -43,6 +45,22 @@ class Front(NamedTuple):
     key: str | None
     settings: type[FrontSettings]
     make: Callable[[Context, Any], IService | None]
+
+
+def chosen(names: Sequence[str], desk: Desk, problems: Problems, key: str, *, fatal: bool = True) -> Filter | None:
+    """The circuits that settings name, as the command ``filter`` has them; what is wrong with them is noted.
+
+    :param key: where they stand.
+    :returns: None where they say nothing that could be.
+    """
+    try:
+        wanted, unknown = desk.wanted(names)
+    except EvokError as error:
+        problems.error(problems.file_of(key), key, str(error), fatal=fatal)
+        return None
+    if unknown:
+        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
+    return wanted
 
 
 class AlwaysThere(FrontSettings, frozen=True, kw_only=True):

@@ -16,11 +16,11 @@ from evok_twisted.history.batch import Series
 from evok_twisted.history.chunks import rounded
 from evok_twisted.history.keeper import Keeper
 from evok_twisted.history.recorder import FIELDS
-from evok_twisted.history.spans import time_of
 from evok_twisted.history.store import Event
 from evok_twisted.history.tiers import Found
 from evok_twisted.model.kinds import KINDS, named
 from evok_twisted.model.meaning import meanings
+from evok_twisted.spans import time_of
 
 _T = TypeVar("_T")
 

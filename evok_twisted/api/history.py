@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from evok_twisted.api.front import Context, Front
-from evok_twisted.api.historian import MOST_EVENTS, MOST_POINTS, Historian, History, HistoryEvents
+from evok_twisted.api.front import Context, Front, chosen
+from evok_twisted.api.historian import (
+    MOST_EVENTS,
+    MOST_POINTS,
+    Historian,
+    History,
+    HistoryBucket,
+    HistoryEvent,
+    HistoryEvents,
+)
 from evok_twisted.api.http import DeskResource, Operation, json, path_of, schema_of
 from evok_twisted.api.messages import encode
 from evok_twisted.config import FrontSettings
@@ -20,10 +29,8 @@ from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.identity import VIEWER, Identity
 from evok_twisted.errors import BadValue, Busy, NotFound, Unavailable, UnknownCircuit, UnknownDevice
 from evok_twisted.history.keeper import Keeper
-from evok_twisted.history.spans import Duration, Size, bytes_of, seconds
 from evok_twisted.history.tiers import Keep
-
-_COLUMNS = ("time", "min", "mean", "max", "on", "edges", "known")
+from evok_twisted.spans import Duration, Size, bytes_of, seconds
 
 
 class KeepSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,31 +138,26 @@ def _body(request: Request, answer: History | HistoryEvents, *, as_csv: bool) ->
 
 
 def _table(answer: History | HistoryEvents) -> str:
-    columns: tuple[str, ...]
-    if isinstance(answer, History):
-        rows: Iterable[Any] = map(msgspec.structs.astuple, answer.buckets)
-        columns = _COLUMNS
-    else:
-        rows = ((one.time, one.dev, one.circuit, one.value, one.cause or "") for one in answer.events)
-        columns = ("time", "dev", "circuit", "value", "cause")
+    lines: Sequence[HistoryBucket | HistoryEvent]
+    kind, lines = (HistoryBucket, answer.buckets) if isinstance(answer, History) else (HistoryEvent, answer.events)
     text = StringIO()
     writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(kind.__struct_encode_fields__)
+    for line in lines:
+        writer.writerow("" if value is UNSET else value for value in msgspec.structs.astuple(line))
     return text.getvalue()
 
 
-def make(context: Context, settings: HistorySettings) -> Keeper:
+def make(context: Context, settings: HistorySettings) -> Keeper | None:
     """Keep the history, and serve ``/history``."""
     desk = context.desks(Identity("history", "history", VIEWER), "v3")
-    _, unknown = desk.wanted(settings.devices)
-    if unknown:
-        key = "apis.history.devices"
-        context.problems.warning(context.problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
+    wanted = chosen(settings.devices, desk, context.problems, "apis.history.devices", fatal=False)
+    if wanted is None:
+        return None
     of = settings.keep
     changes, minutes, hours = (1000 * seconds(age) for age in (of.changes, of.minutes, of.hours))
     keep = Keep(changes, minutes, hours, bytes_of(settings.at_most))
-    keeper = Keeper(settings.file, desk, settings.devices, keep, seconds(settings.write_every), context.reactor)
+    keeper = Keeper(settings.file, desk, wanted, keep, seconds(settings.write_every), context.reactor)
     context.desks.report("history", keeper.report, keeper.warnings)
     meters = context.desks.meters
     meters.one("history_file_bytes", "gauge", "The file of the history", lambda: keeper.report().bytes)

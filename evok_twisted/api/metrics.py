@@ -14,7 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from evok_twisted.api.front import Context, Front
+from evok_twisted.api.front import Context, Front, chosen
 from evok_twisted.api.http import JsonResource, Operation, identity_of, our_version
 from evok_twisted.api.limits import Doorkeeper
 from evok_twisted.conditions import Timer
@@ -22,7 +22,7 @@ from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.filters import Filter
 from evok_twisted.core.identity import VIEWER, Identity
-from evok_twisted.errors import EvokError, Unauthorized
+from evok_twisted.errors import Unauthorized
 from evok_twisted.meters import Histogram, Meters, Sample
 from evok_twisted.problems import Problems
 
@@ -112,14 +112,8 @@ FRONT = Front("metrics", MetricsSettings, make)
 def _circuits(names: tuple[str, ...], desk: Desk, problems: Problems) -> Filter | None:
     """The circuits that are wanted, unless what is configured says nothing."""
     key = "apis.metrics.circuits"
-    try:
-        wanted, unknown = desk.wanted(names)
-    except EvokError as error:
-        problems.error(problems.file_of(key), key, str(error))
-        return None
-    if unknown:
-        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
-    found = sum(wanted.accepts(device) for device in desk)
+    wanted = chosen(names, desk, problems, key)
+    found = 0 if wanted is None else sum(wanted.accepts(device) for device in desk)
     if found > MOST_CIRCUITS:
         problems.warning(problems.file_of(key), key, f"got {found} circuits; values of {MOST_CIRCUITS} are told of")
     return wanted

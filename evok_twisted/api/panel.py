@@ -12,14 +12,14 @@ import msgspec
 from twisted.web.server import Request
 
 from evok_twisted import panel
-from evok_twisted.api.front import Context, Front
+from evok_twisted.api.front import Context, Front, chosen
 from evok_twisted.api.http import DeskResource, Nowhere, Operation, json, not_allowed, options, path_of, schema_of
 from evok_twisted.api.messages import encode
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.filters import Filter
 from evok_twisted.core.identity import CONFIGURING, OPERATING, VIEWER, Identity
-from evok_twisted.errors import BadValue, EvokError
+from evok_twisted.errors import BadValue
 
 STATIC = Path(panel.__file__).parent / "static"
 
@@ -167,16 +167,11 @@ def _send(request: Request, file: File) -> bytes:
 def make(context: Context, settings: PanelSettings) -> None:
     """Serve the page."""
     desk = context.desks(Identity("panel", "panel", VIEWER), "v3")
-    problems, key = context.problems, "apis.panel.confirm"
-    confirm = Filter(())
+    confirm: Filter | None = Filter(())
     if settings.confirm:
-        try:
-            confirm, unknown = desk.wanted(settings.confirm)
-        except EvokError as error:
-            problems.error(problems.file_of(key), key, str(error))
-            return
-        if unknown:
-            problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
+        confirm = chosen(settings.confirm, desk, context.problems, "apis.panel.confirm")
+    if confirm is None:
+        return
     context.tree[b"panel"] = Panel(context.desks, confirm, tokens=context.gate.keyring is not None)
 
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from evok_twisted.api.messages import Id, encode, is_id, refused, subscribed, succeeded
-from evok_twisted.core.desk import Desk, Question
+from evok_twisted.core.desk import Desk
 from evok_twisted.core.filters import DEFAULT, Filter
 from evok_twisted.core.wills import MOST_SETS, Will
 from evok_twisted.errors import BadParameter, BadRequest, BadValue, EvokError, UnknownCommand
@@ -89,14 +89,10 @@ class Session:
         command = message.get("cmd")
         handler = self._handlers.get(command) if isinstance(command, str) else None
         try:
-            question = self._desk.questions.get(command) if isinstance(command, str) else None
-            if handler is None and question is not None:
-                self._ask(question, message)
-                return
-            if handler is None:
-                known = ", ".join((*self._handlers, *self._desk.questions))
-                raise UnknownCommand(f"there is no command {shown(command)}; known are {known}")  # noqa: TRY301
-            handler(self, message)
+            if handler is not None:
+                handler(self, message)
+            else:
+                self._ask(command, message)
         except EvokError as error:
             self._fail(given, error, message)
         except Exception:
@@ -122,10 +118,7 @@ class Session:
     def _all(self, message: Mapping[str, Any]) -> None:
         desk = self._desk
         listed = desk.listing(filter(self._filter.accepts, desk) if self._all_filtered else desk)
-        if "id" in message:
-            self._succeed(message["id"], listed)
-        else:
-            self._send(listed)
+        self._answer(listed, message)
 
     def _choose(self, message: Mapping[str, Any]) -> None:
         if "devices" not in message:
@@ -198,7 +191,13 @@ class Session:
         else:
             self._send(encode([report]))
 
-    def _ask(self, question: Question, message: Mapping[str, Any]) -> None:
+    def _ask(self, command: object, message: Mapping[str, Any]) -> None:
+        """Let a front answer."""
+        questions = self._desk.questions
+        question = questions.get(command) if isinstance(command, str) else None
+        if question is None:
+            known = ", ".join((*self._handlers, *questions))
+            raise UnknownCommand(f"there is no command {shown(command)}; known are {known}")
         answered = question(self._desk, message)
         answered.addCallback(self._answer, message)
         answered.addErrback(self._has_failed, message)

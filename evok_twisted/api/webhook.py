@@ -29,7 +29,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from evok_twisted.api.front import Context, Front
+from evok_twisted.api.front import Context, Front, chosen
 from evok_twisted.api.latest import Latest
 from evok_twisted.conditions import Condition, Subscription, Timer, backoff
 from evok_twisted.config import FrontSettings
@@ -38,7 +38,6 @@ from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import EVERYTHING, Filter
 from evok_twisted.core.health import WebhookHealth
 from evok_twisted.core.identity import VIEWER, Identity
-from evok_twisted.errors import EvokError
 from evok_twisted.hosts import HostEndpoint
 from evok_twisted.logs import Logger, Repeats
 from evok_twisted.problems import Problems
@@ -256,15 +255,9 @@ def make(context: Context, settings: WebhookSettings) -> Webhooks | None:
     problems = context.problems
     urls = list(_urls(settings, problems))
     desk, key = context.desks(Identity("webhook", "webhook", VIEWER), None), "apis.webhook.device_mask"
-    try:
-        wanted, unknown = desk.wanted(settings.device_mask or EVERYTHING)
-    except EvokError as error:
-        problems.error(problems.file_of(key), key, str(error), fatal=False)
+    wanted = chosen(settings.device_mask or EVERYTHING, desk, problems, key, fatal=False)
+    if wanted is None or not urls:
         return None
-    if not urls:
-        return None
-    if unknown:
-        problems.warning(problems.file_of(key), key, f"unknown kinds, ignored: {', '.join(unknown)}")
     send = sender(agent(context.reactor))
     made = Webhooks(
         Webhook(url, desk, wanted, context.reactor, send, complex_events=settings.complex_events) for url in urls

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+
+from evok_twisted.conditions import breathe
 
 T = TypeVar("T")
 
@@ -19,4 +20,4 @@ async def sliced(items: Iterable[T], clock: IReactorTime) -> AsyncIterator[T]:
     for n, item in enumerate(items, 1):
         yield item
         if n % SLICE == 0:
-            await deferLater(clock, 0)
+            await breathe(clock)

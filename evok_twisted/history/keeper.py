@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -20,7 +20,7 @@ from evok_twisted.core.events import ChangeSet
 from evok_twisted.core.filters import Filter
 from evok_twisted.core.health import HistoryHealth
 from evok_twisted.history import schema, store, tiers
-from evok_twisted.history.batch import Series
+from evok_twisted.history.batch import Batch, Series
 from evok_twisted.history.recorder import Recorder
 from evok_twisted.history.store import HOUR, Event, Live
 from evok_twisted.history.tiers import Found, Keep
@@ -45,21 +45,19 @@ class Keeper(Service):
     """Keeps what circuits show, while it runs.
 
     :param desk: whose circuits.
-    :param devices: those that are wanted, as the command ``filter`` has them.
+    :param wanted: what of them.
     :param write_every: seconds between two times that it writes.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, file: str, desk: Desk, devices: tuple[str, ...], keep: Keep, write_every: float, reactor: Any
-    ) -> None:
+    def __init__(self, file: str, desk: Desk, wanted: Filter, keep: Keep, write_every: float, reactor: Any) -> None:
         self._file = file
         self._desk = desk
         self._keep = keep
         self._write_every = write_every
         self._reactor = reactor
-        self._recorder = Recorder(desk, devices, reactor, MOST)
+        self._recorder = Recorder(desk, wanted, reactor, MOST)
         self._pool: ConnectionPool | None = None
         self._run = 0
         #: series that are in the file, and up to when, in milliseconds of the Unix epoch, changes are
@@ -211,10 +209,7 @@ class Keeper(Service):
         until = recorder.wall
         batches, new = recorder.take(), recorder.series_from(self._written + 1)
         try:
-            moved = await self._do(store.write, self._run, batches, new)
-            if moved is not None:
-                await self._do(tiers.unroll, moved)
-            self._size = (await self._do(schema.size_of))[1]
+            self._size = await self._do(_write, self._run, batches, new)
         except (sqlite3.Error, OSError) as error:
             recorder.give_back(batches)
             await self._could_not(error)
@@ -279,6 +274,14 @@ class Keeper(Service):
 
     def _live(self) -> Live:
         return Live(self._run, self._recorder.offset, self._recorder.now(), self._recorder.flushes())
+
+
+def _write(db: sqlite3.Connection, run: int, batches: Sequence[Batch], new: Mapping[int, Series]) -> int:
+    """Write what has changed, in one transaction with what follows of it; the bytes of the file."""
+    moved = store.write(db, run, batches, new)
+    if moved is not None:
+        tiers.unroll(db, moved)
+    return schema.size_of(db)[1]
 
 
 def _known(db: sqlite3.Connection) -> tuple[dict[Series, int], int]:

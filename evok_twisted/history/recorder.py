@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from evok_twisted.core.desk import Desk
 from evok_twisted.core.events import ChangeSet
+from evok_twisted.core.filters import Filter
 from evok_twisted.history.batch import CLOCK_IS_SET, Batch, Series
 from evok_twisted.model.device import Device
 from evok_twisted.model.kinds import KINDS
@@ -35,16 +36,16 @@ class Recorder:
     """Makes batches of changes.
 
     :param desk: whose devices they are.
-    :param devices: kinds, circuits and aliases that are wanted, as the command ``filter`` has them.
+    :param wanted: what of them.
     :param most: changes that may wait; more of them cost the oldest.
     :ivar numbers: of all series that there are, or were.
     :ivar offset: what makes milliseconds of the Unix epoch of those since the run began.
     :ivar lost: changes that could not wait, for they were too many.
     """
 
-    def __init__(self, desk: Desk, devices: Iterable[str], clock: IReactorTime, most: int) -> None:
+    def __init__(self, desk: Desk, wanted: Filter, clock: IReactorTime, most: int) -> None:
         self._desk = desk
-        self._wanted, _ = desk.wanted(list(devices))
+        self._wanted = wanted
         self._clock = clock
         self._most = most
         self._begun = clock.seconds()

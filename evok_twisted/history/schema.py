@@ -62,12 +62,6 @@ def is_broken(error: Exception) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_full(error: Exception) -> bool:
-    """Whether there is no more room, in the file or on the disk."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF == sqlite3.SQLITE_FULL
-
-
 def set_aside(file: Path) -> Path:
     """Rename a file that is broken, with what belongs to it; its new name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

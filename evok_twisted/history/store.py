@@ -94,14 +94,15 @@ def write(db: sqlite3.Connection, run: int, batches: Sequence[Batch], new: Mappi
         "INSERT INTO series (id, kind, circuit, field) VALUES (?, ?, ?, ?)", [(n, *one) for n, one in new.items()]
     )
     moved = None
+    (offset,) = db.execute("SELECT offset FROM run WHERE id = ?", (run,)).fetchone()
     for batch in batches:
-        (offset,) = db.execute("SELECT offset FROM run WHERE id = ?", (run,)).fetchone()
         if abs(batch.offset - offset) > CLOCK_IS_SET:
             db.execute("UPDATE run SET offset = ? WHERE id = ?", (batch.offset, run))
             (first,) = db.execute("SELECT min(flush) FROM change WHERE run = ?", (run,)).fetchone()
             if first is not None:
                 earliest = min(offset, batch.offset) + first
                 moved = earliest if moved is None else min(moved, earliest)
+            offset = batch.offset
         flush = _free(db, run, batch.begin)
         head = [batch.until - flush, batch.head]
         rows = [(run, flush, 0, _text(head))]
@@ -176,7 +177,7 @@ def events(
     for run in reversed(_runs_with(db, live)):
         if run.until < begin or run.begin >= end:
             continue
-        for flush, head, rows in _flushes_back(db, run, end, live):
+        for flush, head, rows in _flushes_back(db, run, end, live, numbers):
             if run.offset + flush + HOUR < begin or len(found) >= most:
                 break
             if run.offset + flush < end:
@@ -185,7 +186,7 @@ def events(
 
 
 def _flushes_back(
-    db: sqlite3.Connection, run: Run, end: int, live: Live | None
+    db: sqlite3.Connection, run: Run, end: int, live: Live | None, numbers: Container[int]
 ) -> Iterator[tuple[int, int, Mapping[int, Sequence[Any]]]]:
     if live is not None and run.id == live.run:
         yield from reversed(live.flushes)
@@ -195,7 +196,8 @@ def _flushes_back(
         if last is None:
             return
         rows = dict(db.execute("SELECT series, data FROM change WHERE run = ? AND flush = ?", (run.id, last)))
-        yield last, _decode(rows.pop(0))[1], {number: _decode(data) for number, data in rows.items()}
+        wanted = {number: _decode(data) for number, data in rows.items() if abs(number) in numbers}
+        yield last, _decode(rows[0])[1], wanted
         flush = last
 
 

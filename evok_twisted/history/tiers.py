@@ -19,6 +19,22 @@ _AT_ONCE = 50
 _FULL, _LET_GO = 0.9, 0.05
 
 
+class Tier(NamedTuple):
+    """Buckets of one width, kept by the chunk.
+
+    :ivar table: where; how far they are made is the mark of this name.
+    :ivar width: of a bucket, and
+    :ivar span: of a chunk, in milliseconds.
+    """
+
+    table: str
+    width: int
+    span: int
+
+
+MINUTES, HOURS = TIERS = Tier("minutes", MINUTE, HOUR), Tier("hours", HOUR, DAY)
+
+
 class Keep(NamedTuple):
     """For how many milliseconds each is kept, and in how many bytes all of it."""
 
@@ -53,39 +69,35 @@ def find(db: sqlite3.Connection, number: int, begin: int, end: int, points: int,
         return Found("changes", wanted, bucketed(steps(db, number, begin, end, live), begin, end, wanted))
     if wanted < HOUR and begin >= (mark(db, "minutes from") or 0):
         width = _rounded_up(wanted, MINUTE)
-        return Found("minutes", width, merged(_minutes(db, number, begin, end, live), width))
+        return Found("minutes", width, merged(_buckets(db, MINUTES, number, begin, end, live), width))
     width = _rounded_up(wanted, HOUR)
-    return Found("hours", width, merged(_hours(db, number, begin, end, live), width))
+    return Found("hours", width, merged(_buckets(db, HOURS, number, begin, end, live), width))
 
 
 def _rounded_up(wanted: int, width: int) -> int:
     return -(-wanted // width) * width
 
 
-def _chunks(db: sqlite3.Connection, table: str, number: int, begin: int, end: int) -> Iterator[Bucket]:
-    span, width = (HOUR, MINUTE) if table == "minutes" else (DAY, HOUR)
-    query = f"SELECT start, data FROM {table} WHERE series = ? AND start > ? AND start < ? ORDER BY start"  # noqa: S608
-    for start, data in db.execute(query, (number, begin - span, end)).fetchall():
-        yield from (one for one in unpack(data, start, width) if begin - width < one.start < end)
+def _chunks(db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int) -> Iterator[Bucket]:
+    query = f"SELECT start, data FROM {tier.table} WHERE series = ? AND start > ? AND start < ? ORDER BY start"  # noqa: S608
+    for start, data in db.execute(query, (number, begin - tier.span, end)).fetchall():
+        yield from (one for one in unpack(data, start, tier.width) if begin - tier.width < one.start < end)
 
 
-def _minutes(db: sqlite3.Connection, number: int, begin: int, end: int, live: Live | None) -> Iterator[Bucket]:
-    begin -= begin % MINUTE
-    rolled = mark(db, "minutes") or 0
-    if begin < rolled:
-        yield from _chunks(db, "minutes", number, begin, min(end, rolled))
-    if end > rolled:
-        begin = max(begin, rolled)
-        yield from bucketed(steps(db, number, begin, end, live), begin, end, MINUTE)
-
-
-def _hours(db: sqlite3.Connection, number: int, begin: int, end: int, live: Live | None) -> Iterator[Bucket]:
-    begin -= begin % HOUR
-    rolled = mark(db, "hours") or 0
-    if begin < rolled:
-        yield from _chunks(db, "hours", number, begin, min(end, rolled))
-    if end > rolled:
-        yield from merged(_minutes(db, number, max(begin, rolled), end, live), HOUR)
+def _buckets(
+    db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int, live: Live | None
+) -> Iterator[Bucket]:
+    """The buckets of a tier: those that are made, and, from where they end, what they would be made from."""
+    begin -= begin % tier.width
+    made = mark(db, tier.table) or 0
+    if begin < made:
+        yield from _chunks(db, tier, number, begin, min(end, made))
+    begin = max(begin, made)
+    if end > made:
+        if tier is MINUTES:
+            yield from bucketed(steps(db, number, begin, end, live), begin, end, MINUTE)
+        else:
+            yield from merged(_buckets(db, MINUTES, number, begin, end, live), HOUR)
 
 
 # Making them
@@ -97,44 +109,48 @@ def roll_up(db: sqlite3.Connection, until: int) -> Iterator[None]:
     there = runs(db)
     if not there:
         return
-    hour = mark(db, "minutes")
-    hour = there[0].begin - there[0].begin % HOUR if hour is None else hour
+    hour = _next(db, MINUTES, there[0].begin)
     while hour + HOUR <= until:
         if any(run.begin < hour + HOUR and run.until >= hour for run in there):
             for number in numbers:
                 made = bucketed(steps(db, number, hour, hour + HOUR), hour, hour + HOUR, MINUTE)
-                _keep(db, "minutes", number, hour, made, MINUTE)
+                _keep(db, MINUTES, number, hour, made)
                 yield
         hour += HOUR
-        set_mark(db, "minutes", hour)
+        set_mark(db, MINUTES.table, hour)
         yield
-    day = mark(db, "hours")
-    day = there[0].begin - there[0].begin % DAY if day is None else day
+    day = _next(db, HOURS, there[0].begin)
     while day + DAY <= hour:
         for number in numbers:
-            _keep(db, "hours", number, day, merged(_chunks(db, "minutes", number, day, day + DAY), HOUR), HOUR)
+            _keep(db, HOURS, number, day, merged(_chunks(db, MINUTES, number, day, day + DAY), HOUR))
             yield
         day += DAY
-        set_mark(db, "hours", day)
+        set_mark(db, HOURS.table, day)
         yield
 
 
-def _keep(db: sqlite3.Connection, table: str, number: int, start: int, buckets: list[Bucket], width: int) -> None:
+def _next(db: sqlite3.Connection, tier: Tier, first: int) -> int:
+    """What is to be made next of a tier, where the first change is at ``first``."""
+    made = mark(db, tier.table)
+    return first - first % tier.span if made is None else made
+
+
+def _keep(db: sqlite3.Connection, tier: Tier, number: int, start: int, buckets: list[Bucket]) -> None:
     if buckets:
-        row = number, start, pack(buckets, start, width)
-        db.execute(f"INSERT OR REPLACE INTO {table} (series, start, data) VALUES (?, ?, ?)", row)  # noqa: S608
+        row = number, start, pack(buckets, start, tier.width)
+        db.execute(f"INSERT OR REPLACE INTO {tier.table} (series, start, data) VALUES (?, ?, ?)", row)  # noqa: S608
     else:
-        db.execute(f"DELETE FROM {table} WHERE series = ? AND start = ?", (number, start))  # noqa: S608
+        db.execute(f"DELETE FROM {tier.table} WHERE series = ? AND start = ?", (number, start))  # noqa: S608
 
 
 def unroll(db: sqlite3.Connection, moved: int) -> None:
     """The clock was set: what is later than ``moved`` is made anew, as far as its changes are still there."""
     there = runs(db)
     first = max(moved, there[0].begin if there else moved)
-    for name, span in (("minutes", HOUR), ("hours", DAY)):
-        at = mark(db, name)
+    for tier in TIERS:
+        at = mark(db, tier.table)
         if at is not None:
-            set_mark(db, name, min(at, first - first % span))
+            set_mark(db, tier.table, min(at, first - first % tier.span))
 
 
 # Letting go
@@ -144,28 +160,32 @@ def let_go(db: sqlite3.Connection, now: int, keep: Keep) -> Iterator[None]:
     """Delete what is older than it is to be, and the oldest where there is no room; a little at each step."""
     rolled = mark(db, "minutes") or 0
     yield from _drop_changes(db, min(now - keep.changes, rolled))
-    for table, age in (("minutes", keep.minutes), ("hours", keep.hours)):
-        yield from _drop_chunks(db, table, now - age)
+    for tier, age in zip(TIERS, (keep.minutes, keep.hours), strict=True):
+        yield from _drop_chunks(db, tier, now - age)
     while size_of(db)[0] > _FULL * keep.at_most:
         target = size_of(db)[0] - _LET_GO * keep.at_most
-        there = runs(db)
-        for share in range(1, 21):
+        yield from _make_room(db, now, target)
+        if size_of(db)[0] > target:
+            return  # there is nothing more that could go
+
+
+def _make_room(db: sqlite3.Connection, now: int, target: float) -> Iterator[None]:
+    """Delete the oldest of each, more and more of it, until no more than ``target`` bytes are in use."""
+    for share in range(1, 21):
+        for tier in (None, *TIERS):
+            oldest = _oldest(db, tier)
+            if oldest is not None and oldest < now:
+                before = oldest + max(HOUR, (now - oldest) * share // 20)
+                yield from _drop_changes(db, before) if tier is None else _drop_chunks(db, tier, before)
             if size_of(db)[0] <= target:
-                break
-            for table, oldest in (("change", there[0].begin if there else now), ("minutes", None), ("hours", None)):
-                since = oldest if oldest is not None else _oldest(db, table)
-                if since is None or since >= now:
-                    continue
-                before = since + max(HOUR, (now - since) * share // 20)
-                yield from _drop_changes(db, before) if table == "change" else _drop_chunks(db, table, before)
-                if size_of(db)[0] <= target:
-                    break
-        else:
-            return
+                return
 
 
-def _oldest(db: sqlite3.Connection, table: str) -> int | None:
-    (oldest,) = db.execute(f"SELECT min(start) FROM {table}").fetchone()  # noqa: S608
+def _oldest(db: sqlite3.Connection, tier: Tier | None) -> int | None:
+    """When the oldest of a tier begins; of None, that of the changes."""
+    if tier is None:
+        return next((run.begin for run in runs(db)), None)
+    (oldest,) = db.execute(f"SELECT min(start) FROM {tier.table}").fetchone()  # noqa: S608
     return None if oldest is None else int(oldest)
 
 
@@ -180,7 +200,7 @@ def _drop_changes(db: sqlite3.Connection, before: int) -> Iterator[None]:
                 break
             for table in ("change", "whole"):
                 db.execute(f"DELETE FROM {table} WHERE run = ? AND flush <= ?", (run.id, flushes[-1][0]))  # noqa: S608
-            set_mark(db, "changes from", max(mark(db, "changes from") or 0, run.offset + flushes[-1][0] + HOUR))
+            _raise_mark(db, "changes from", run.offset + flushes[-1][0] + HOUR)
             yield
         if run is not there[-1]:
             db.execute(
@@ -188,10 +208,13 @@ def _drop_changes(db: sqlite3.Connection, before: int) -> Iterator[None]:
             )
 
 
-def _drop_chunks(db: sqlite3.Connection, table: str, before: int) -> Iterator[None]:
-    span = HOUR if table == "minutes" else DAY
-    set_mark(db, f"{table} from", max(mark(db, f"{table} from") or 0, before))
+def _drop_chunks(db: sqlite3.Connection, tier: Tier, before: int) -> Iterator[None]:
+    _raise_mark(db, f"{tier.table} from", before)
+    query = f"DELETE FROM {tier.table} WHERE series = ? AND start <= ?"  # noqa: S608
     for (number,) in db.execute("SELECT id FROM series").fetchall():
-        done = db.execute(f"DELETE FROM {table} WHERE series = ? AND start <= ?", (number, before - span))  # noqa: S608
-        if done.rowcount:
+        if db.execute(query, (number, before - tier.span)).rowcount:
             yield
+
+
+def _raise_mark(db: sqlite3.Connection, name: str, at: int) -> None:
+    set_mark(db, name, max(mark(db, name) or 0, at))

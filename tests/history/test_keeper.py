@@ -34,7 +34,8 @@ class House:
         self.keeper = None
 
     def begin(self, keep=KEEP, write_every=0.05):
-        self.keeper = Keeper(str(self.file), self.rig.desks(BY, "v3"), ("di", "do"), keep, write_every, reactor)
+        desk = self.rig.desks(BY, "v3")
+        self.keeper = Keeper(str(self.file), desk, desk.wanted(("di", "do"))[0], keep, write_every, reactor)
         self.keeper.startService()
 
     async def until(self, condition, what):

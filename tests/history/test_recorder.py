@@ -23,7 +23,7 @@ class House:
         self.rig.events.wall = lambda: self.clock.seconds() + self.ahead
         self.rig.start()
         self.desk = self.rig.desks(BY, "v3")
-        self.recorder = Recorder(self.desk, devices, self.clock, most)
+        self.recorder = Recorder(self.desk, self.desk.wanted(devices)[0], self.clock, most)
         self.recorder.begin({}, 0)
         self.desk.subscribe(self.recorder.note, self.desk.wanted(["all"])[0])
 

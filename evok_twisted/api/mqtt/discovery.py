@@ -9,14 +9,13 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from evok_twisted.api.messages import encode
 from evok_twisted.api.mqtt.about import Info
 from evok_twisted.api.mqtt.components import DIAGNOSTIC, HIDDEN, Component, Components, slug
 from evok_twisted.api.mqtt.outbox import Outbox
 from evok_twisted.api.mqtt.topics import Topics
-from evok_twisted.conditions import Timer
+from evok_twisted.conditions import Timer, breathe
 from evok_twisted.core.desk import Desk
 from evok_twisted.logs import Logger
 from evok_twisted.model.device import Device
@@ -68,7 +67,7 @@ class Describer:
         for name, group in zip(_distinct(groups), groups, strict=True):
             entities = {key: one for device in groups[group] for key, one in self._components.of(device).items()}
             found |= self._parted(name, self._board(boards[group], name), entities, largest)
-            await deferLater(self._desk.clock, 0)  # a board is some milliseconds of work
+            await breathe(self._desk.clock)  # a board is some milliseconds of work
         return found
 
     def _parted(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from evok_twisted.api.front import Context, Front
+from evok_twisted.api.front import Context, Front, chosen
 from evok_twisted.api.mqtt.about import About
 from evok_twisted.api.mqtt.commands import Commands
 from evok_twisted.api.mqtt.components import Choices, Components
@@ -27,7 +27,7 @@ from evok_twisted.core.filters import Filter
 from evok_twisted.core.health import BrokerHealth
 from evok_twisted.core.identity import Identity, Scopes
 from evok_twisted.core.slices import sliced
-from evok_twisted.errors import ConfigError, EvokError
+from evok_twisted.errors import ConfigError
 from evok_twisted.logs import Logger
 from evok_twisted.meters import Meters, Sample
 
@@ -246,20 +246,10 @@ def make(context: Context, settings: MqttSettings) -> Mqtt | None:
         sound = False
         problems.error(problems.file_of(path), path, message, fatal=False)
 
-    def chosen(names: tuple[str, ...], path: str) -> Filter:
-        try:
-            wanted, unknown = desk.wanted(names)
-        except EvokError as problem:
-            error(path, str(problem))
-            return Filter(())
-        if unknown:
-            problems.warning(problems.file_of(path), path, f"unknown kinds, ignored: {', '.join(unknown)}")
-        return wanted
-
     assistant = settings.home_assistant
-    wanted = chosen(settings.devices, f"{key}.devices")
-    places = ("lights", "fans", "events")
-    lights, fans, events = (chosen(getattr(assistant, of), f"{key}.home_assistant.{of}") for of in places)
+    places = {f"{key}.home_assistant.{of}": getattr(assistant, of) for of in ("lights", "fans", "events")}
+    given = {f"{key}.devices": settings.devices, **places}
+    filters = [chosen(names, desk, problems, path, fatal=False) for path, names in given.items()]
     if assistant.prefix == settings.base:
         error(f"{key}.base", f"got {settings.base!r}, which is that of home_assistant.prefix, too")
     try:
@@ -270,8 +260,10 @@ def make(context: Context, settings: MqttSettings) -> Mqtt | None:
         message = "Home Assistant needs the JSON objects: they are published, too"
         problems.warning(problems.file_of(f"{key}.values"), f"{key}.values", message)
     _tell_of_names(desk, context)
-    if not sound:
+    usable = [one for one in filters if one is not None]
+    if not sound or len(usable) < len(filters):
         return None
+    wanted, lights, fans, events = usable
     made = Mqtt(settings, desk, wanted, Choices(lights, fans, events, settings.commands), context)
     context.desks.report("mqtt", made.health, lambda: made.warnings)
     _measure(context.desks.meters, made.health)

@@ -13,9 +13,10 @@ from evok_twisted.errors import BadValue
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
+#: A duration.
+DURATION = r"[1-9][0-9]{0,8}[smhdwy]"
 Duration = Annotated[
-    str,
-    Meta(pattern=r"^[1-9][0-9]{0,8}[smhdwy]$", description="a number with s, m, h, d, w or y behind it, such as 7d"),
+    str, Meta(pattern=f"^{DURATION}$", description="a number with s, m, h, d, w or y behind it, such as 7d")
 ]
 Size = Annotated[
     str, Meta(pattern=r"^[1-9][0-9]{0,5}(KiB|MiB|GiB)$", description="a number with KiB, MiB or GiB behind it")
@@ -41,7 +42,7 @@ def time_of(text: str, now: float, what: str) -> int:
     :raises BadValue: it is none of these, or out of all reason.
     """
     try:
-        if re.fullmatch(r"-[1-9][0-9]{0,8}[smhdwy]", text):
+        if re.fullmatch(f"-{DURATION}", text):
             found = now - seconds(text[1:])
         elif re.fullmatch(r"[0-9]{1,11}(\.[0-9]{1,9})?", text):
             found = float(text)
