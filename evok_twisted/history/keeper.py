@@ -113,6 +113,10 @@ class Keeper(Service):
         self._pool = self._connect()
         try:
             known, last = await self._do(_known)
+            self._recorder.begin(known, last)
+            if self._watching is None:
+                self._watching = self._desk.subscribe(self._note, Filter(KINDS))
+            self._run = await self._do(store.begin_run, self._recorder.offset)
         except schema.Unusable as error:
             self._close()
             self._say(f"{self._file}: {error}; it is left as it is, and nothing is kept")
@@ -126,10 +130,6 @@ class Keeper(Service):
                 self._again.start(0.0 if schema.is_broken(error) else AGAIN)
         else:
             self._written = len(known)
-            self._recorder.begin(known, last)
-            if self._watching is None:
-                self._watching = self._desk.subscribe(self._note, Filter(KINDS))
-            self._run = await self._do(store.begin_run, self._recorder.offset)
             self._fine()
             self._whole_timer.start(self._until_whole())
             self._write_timer.start(self._write_every)

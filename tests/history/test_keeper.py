@@ -177,6 +177,29 @@ async def test_a_directory_that_is_not_there_yet_is_tried_again(house, monkeypat
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_file_that_can_be_read_and_not_written_is_said_and_tried_again(house, monkeypatch):
+    monkeypatch.setattr("evok_twisted.history.keeper.AGAIN", 0.05)
+    house.begin()
+    await house.ready()
+    await house.end()
+    other = sqlite3.connect(house.file, timeout=0)
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON run BEGIN SELECT RAISE(FAIL, 'no room'); END")
+    other.commit()
+    house.begin()
+    await house.until(lambda: house.keeper.report().problem, "it is said")
+    assert "no room" in house.keeper.report().problem
+    assert not house.keeper.ready
+    other.execute("DROP TRIGGER full")
+    other.commit()
+    other.close()
+    await house.ready()
+    assert house.keeper.report().problem is None
+    await house.shows(1)
+    await house.end()
+    assert in_file(house.file)[-2:] == [1, None]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_full_disk_is_said_and_what_waits_is_written_when_there_is_room(house):
     disk = house.file.parent / "disk"
     disk.mkdir()
