@@ -93,12 +93,14 @@ class Rules(msgspec.Struct):
     :ivar operating: parameters that an operator may set; every other takes an admin.
     :ivar configuring: kinds that take an admin altogether.
     :ivar tokens: whether there are tokens here.
+    :ivar history: whether what circuits showed is kept.
     """
 
     confirm: dict[str, list[str]]
     operating: list[str]
     configuring: list[str]
     tokens: bool
+    history: bool
 
 
 class Panel(DeskResource):
@@ -139,7 +141,8 @@ class Panel(DeskResource):
         for device in desk:
             if self._confirm.accepts(device):
                 asking.setdefault(device.kind, []).append(device.circuit_in("v3"))
-        return json(request, encode(Rules(asking, sorted(OPERATING), sorted(CONFIGURING), self._tokens)))
+        history = "history" in desk.questions
+        return json(request, encode(Rules(asking, sorted(OPERATING), sorted(CONFIGURING), self._tokens, history)))
 
 
 def to(request: Request, place: bytes) -> bytes:

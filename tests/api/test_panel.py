@@ -89,8 +89,14 @@ def test_people_are_led_there_and_programs_are_not(web):
 
 
 def test_a_page_loads_little():
-    loaded = [file.zipped or file.body for name, file in files().items() if not name.endswith(".webmanifest")]
-    assert sum(map(len, loaded)) < FIRST_LOAD
+    there, wanted, loaded = files(), ["", "style.css", "icon.svg", "main.js"], set()
+    while wanted:
+        name = wanted.pop()
+        if name not in loaded:
+            loaded.add(name)
+            wanted += re.findall(r'^import (?:.* from )?"\./([\w.-]+)";$', there[name].body.decode(), re.M)
+    assert {"past.js", "access.js"} < loaded
+    assert sum(len(there[name].zipped or there[name].body) for name in loaded) < FIRST_LOAD
 
 
 def test_it_asks_nobody_else_and_has_no_line_that_is_too_long():

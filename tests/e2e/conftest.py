@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import websocket
 from asyncapi import Checked
+from house import CHROMIUM, FLAGS, House, free_port
+from playwright.sync_api import sync_playwright
 from witness import SECRET
 
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -205,3 +207,25 @@ def simulator(twistd, config, port):
         return simulator
 
     return start
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def build(browser, twistd, tmp_path):
+    """Builds units that may be harmed."""
+    houses = []
+
+    def build(**how):
+        houses.append(House(browser, twistd, tmp_path, free_port(), **how))
+        return houses[-1]
+
+    yield build
+    for house in houses:
+        house.close()

@@ -3,7 +3,6 @@
 import { address, http, session } from "./api.js";
 import { ask, copy, h, say, svg } from "./dom.js";
 import { live } from "./live.js";
-import { modules } from "./qr.js";
 import { W } from "./words.js";
 
 const DAY = 86400;
@@ -219,7 +218,7 @@ function newLink() {
       onsubmit: submits(problem, async () => {
         const { text } = await http("access/link", "POST", { role: role.value });
         const url = `${address("panel/")}#code=${text}`;
-        place.replaceChildren(picture(url), h("p", {}, h("code", { class: "secret" }, url)));
+        place.replaceChildren(await picture(url), h("p", {}, h("code", { class: "secret" }, url)));
       }),
     },
     h("h2", {}, W.link),
@@ -231,8 +230,9 @@ function newLink() {
   );
 }
 
-/** A QR code. @param {string} text */
-function picture(text) {
+/** A QR code; few make one, so what draws it is loaded then. @param {string} text */
+async function picture(text) {
+  const { modules } = await import("./qr.js");
   const field = modules(text);
   const size = field.length + 8;
   const path = field.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x + 4} ${y + 4}h1v1h-1z` : ""))).join("");

@@ -33,14 +33,14 @@ export async function http(path, method = "GET", body = undefined) {
 }
 
 /** @typedef {{name: string, role: string, write: string[] | null}} Who */
-/** @typedef {{confirm: Record<string, string[]>, operating: string[], configuring: string[], tokens: boolean}} Rules */
+/** @typedef {{confirm: Record<string, string[]>, operating: string[], configuring: string[], tokens: boolean, history: boolean}} Rules */
 
 /** Who uses the page, and what they may do. */
 export const session = {
   /** @type {Who} */
   who: { name: "", role: "none", write: null },
   /** @type {Rules} */
-  rules: { confirm: {}, operating: [], configuring: [], tokens: false },
+  rules: { confirm: {}, operating: [], configuring: [], tokens: false, history: false },
 
   async load() {
     try {

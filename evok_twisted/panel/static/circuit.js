@@ -1,11 +1,11 @@
-// The page of one circuit: everything that it shows and takes, its last minutes, a pulse, and how programs do it.
+// The page of one circuit: everything that it shows and takes, over time, a pulse, and how programs do it.
 
 import { address, http, session } from "./api.js";
 import "./circuit-row.js";
-import { allowed, fullNameOf, nameOf, operate, shown } from "./controls.js";
+import { allowed, nameOf, operate, shown } from "./controls.js";
 import { copy, h, say } from "./dom.js";
-import { live, numberOf, TRAIL } from "./live.js";
-import { Plot } from "./plot.js";
+import { live } from "./live.js";
+import { overTime } from "./past.js";
 import { query } from "./route.js";
 import { boardOf, boards } from "./circuits.js";
 import { W } from "./words.js";
@@ -37,18 +37,13 @@ export function show(main) {
   const title = h("h1", {});
   const json = h("pre", {});
   const parameters = h("div", { class: "parameters" });
-  const plot = new Plot(fullNameOf(one), one.state.unit ?? "");
-  const nothing = h("p", { class: "quiet" }, W.noPlot);
+  const past = overTime(one);
   /** @type {(() => void)[]} */
   let drawn = [];
   const draw = () => {
     say(title, nameOf(one));
     say(json, JSON.stringify(one.state, null, 2));
-    const now = Date.now();
-    const seen = one.trail.some((point) => point.v !== null);
-    plot.element.hidden = !seen;
-    nothing.hidden = seen;
-    if (seen) plot.show([...one.trail, { t: now, v: numberOf(one.state) }], Math.max(now - TRAIL, one.trail[0].t - 1000), now);
+    past.draw();
     for (const drawOne of drawn) drawOne();
   };
   main.replaceChildren(
@@ -57,8 +52,7 @@ export function show(main) {
     h("div", { class: "rows", role: "list" }, row),
     pulseOf(one) ?? "",
     h("h2", {}, W.plot),
-    nothing,
-    plot.element,
+    past.element,
     h("h2", {}, W.parameters),
     parameters,
     h("h2", {}, W.json),
@@ -77,7 +71,7 @@ export function show(main) {
   const stops = [live.watch(key, draw), live.watchConnection(draw)];
   return () => {
     clearInterval(timer);
-    plot.stop();
+    past.stop();
     for (const stop of stops) stop();
   };
 }

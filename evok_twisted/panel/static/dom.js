@@ -60,6 +60,9 @@ export const ago = (seconds) => (seconds > 1e9 ? W.never : W.ago(span(seconds)))
 /** A time of the day. @param {number | string} when */
 export const clock = (when) => new Date(when).toLocaleTimeString(undefined, { hour12: false });
 
+/** A day and a time of it. @param {number | string} when */
+export const moment = (when) => new Date(when).toLocaleString(undefined, { hour12: false });
+
 /**
  * Copy a text; where the page is not secure, the browser has an older way only.
  * @param {string} text
