@@ -20,6 +20,7 @@ ERRORS = "What the configuration lacks is told with file and line by: evok check
 REFUSED = "The board answers, but not for these registers: is its model right, and its firmware new enough?"
 MISSED = "There are more scans than there is time for: a lower scan_frequency; evok check says how many a line can do."
 BROKER = "The broker cannot be used: its address, its user and password; evok check, journalctl -u evok."
+HISTORY = "The history is not kept or not sent: is there room (df -h), is the database up? journalctl -u evok."
 WEBHOOK = "A receiver of the webhook fails: is its address right, does it answer within 5 s?"
 
 #: The part of its scans that a board may miss until that is worth a word.
@@ -52,5 +53,8 @@ def _advice(report: Mapping[str, Any]) -> Iterator[str]:
         yield ERRORS
     if not report.get("mqtt", {}).get("connected", True):
         yield BROKER
+    history = report.get("history", {})
+    if history.get("problem") or history.get("export", {}).get("problem"):
+        yield HISTORY
     if not all(hook["working"] for hook in report.get("webhooks", ())):
         yield WEBHOOK

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,6 +19,11 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from zope.interface import implementer
+
+
+def unit_name() -> str:
+    """What this unit is called elsewhere, unless its configuration says otherwise."""
+    return re.sub(r"[^a-z0-9_-]", "-", socket.gethostname().lower())[:64] or "unit"
 
 
 @implementer(IStreamClientEndpoint)

@@ -31,6 +31,9 @@ def report(*slaves, kind="MODBUSTCP", online=True, reasons=(), **more):
         (report(slave(missed=9)), []),
         (report(reasons=["config.yaml:3: apis.port: got 0"]), [module.ERRORS]),
         (report(mqtt={"connected": False}), [module.BROKER]),
+        (report(history={"problem": "disk full"}), [module.HISTORY]),
+        (report(history={"problem": None, "export": {"problem": "connection refused"}}), [module.HISTORY]),
+        (report(history={"problem": None, "export": {"problem": None}}), []),
         (report(webhooks=[{"working": True}, {"working": False}]), [module.WEBHOOK]),
     ],
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
@@ -27,9 +28,12 @@ from evok_twisted.api.messages import encode
 from evok_twisted.config import FrontSettings
 from evok_twisted.core.desk import Desk, Desks
 from evok_twisted.core.identity import VIEWER, Identity
-from evok_twisted.errors import BadValue, Busy, NotFound, Unavailable, UnknownCircuit, UnknownDevice
+from evok_twisted.errors import BadValue, Busy, ConfigError, NotFound, Unavailable, UnknownCircuit, UnknownDevice
+from evok_twisted.history.exporter import Exporter
 from evok_twisted.history.keeper import Keeper
+from evok_twisted.history.postgres import Server, address_of
 from evok_twisted.history.tiers import Keep
+from evok_twisted.hosts import unit_name
 from evok_twisted.spans import Duration, Size, bytes_of, seconds
 
 
@@ -47,6 +51,9 @@ class HistorySettings(FrontSettings, frozen=True, kw_only=True):
     :ivar devices: what is kept, as the command ``filter`` has them.
     :ivar at_most: how large the file may be: of what there is no room for, the oldest goes.
     :ivar write_every: how often it is written to.
+    :ivar export: a PostgreSQL database that is to have all changes.
+    :ivar password_file: has the password for it, where ``export`` has none.
+    :ivar unit: what this unit is called there; empty is the name of the host.
     """
 
     file: str = "/var/lib/evok/history.sqlite"
@@ -54,6 +61,9 @@ class HistorySettings(FrontSettings, frozen=True, kw_only=True):
     keep: KeepSettings = KeepSettings()
     at_most: Size = "512MiB"
     write_every: Duration = "60s"
+    export: Annotated[str, Meta(pattern="^(postgres(ql)?://.*)?$", description="postgresql://USER@HOST/DATABASE")] = ""
+    password_file: str = ""
+    unit: Annotated[str, Meta(pattern="^[a-z0-9_-]{0,64}$", description="up to 64 of a-z, 0-9, _ and -")] = ""
 
 
 _SPAN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -148,7 +158,7 @@ def _table(answer: History | HistoryEvents) -> str:
     return text.getvalue()
 
 
-def make(context: Context, settings: HistorySettings) -> Keeper | None:
+def make(context: Context, settings: HistorySettings) -> IService | None:
     """Keep the history, and serve ``/history``."""
     desk = context.desks(Identity("history", "history", VIEWER), "v3")
     wanted = chosen(settings.devices, desk, context.problems, "apis.history.devices", fatal=False)
@@ -158,7 +168,8 @@ def make(context: Context, settings: HistorySettings) -> Keeper | None:
     changes, minutes, hours = (1000 * seconds(age) for age in (of.changes, of.minutes, of.hours))
     keep = Keep(changes, minutes, hours, bytes_of(settings.at_most))
     keeper = Keeper(settings.file, desk, wanted, keep, seconds(settings.write_every), context.reactor)
-    context.desks.report("history", keeper.report, keeper.warnings)
+    exporter = _exporter(context, settings, keeper) if settings.export else None
+    context.desks.report("history", lambda: _report(keeper, exporter), lambda: _warnings(keeper, exporter))
     meters = context.desks.meters
     meters.one("history_file_bytes", "gauge", "The file of the history", lambda: keeper.report().bytes)
     meters.one("history_waiting", "gauge", "Changes that are not written", lambda: keeper.report().waiting)
@@ -166,7 +177,36 @@ def make(context: Context, settings: HistorySettings) -> Keeper | None:
     historian = Historian(keeper)
     context.tree[b"history"] = HistoryResource(context.desks, historian)
     context.desks.questions["history"] = historian.question
-    return keeper
+    if exporter is None:
+        return keeper
+    meters.one("history_export_sent_total", "counter", "Rows that a database took", lambda: exporter.report().sent)
+    both = MultiService()
+    keeper.setServiceParent(both)
+    exporter.setServiceParent(both)
+    return both
+
+
+def _exporter(context: Context, settings: HistorySettings, keeper: Keeper) -> Exporter | None:
+    """What sends it to ``export``; None where that names nothing that could be."""
+    try:
+        address = address_of(settings.export)
+    except ConfigError as error:
+        key = "apis.history.export"
+        context.problems.error(context.problems.file_of(key), key, str(error), fatal=False)
+        return None
+    server = Server(address, settings.password_file, settings.unit or unit_name())
+    return Exporter(keeper, server, seconds(settings.write_every), context.reactor)
+
+
+def _report(keeper: Keeper, exporter: Exporter | None) -> object:
+    report = keeper.report()
+    return report if exporter is None else msgspec.structs.replace(report, export=exporter.report())
+
+
+def _warnings(keeper: Keeper, exporter: Exporter | None) -> Iterator[str]:
+    yield from keeper.warnings()
+    if exporter is not None:
+        yield from exporter.warnings()
 
 
 FRONT = Front("history", HistorySettings, make)

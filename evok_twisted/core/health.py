@@ -73,15 +73,29 @@ class WebhookHealth(msgspec.Struct, frozen=True):
     why: str | None
 
 
+class ExportHealth(msgspec.Struct, frozen=True):
+    """A database that takes the history over: it has ``sent`` rows since the start, and nothing of the last ``behind``
+    seconds, null while that is not known; ``lost`` are seconds that were let go before it had them; ``problem`` is
+    why it takes nothing."""
+
+    server: str
+    connected: bool
+    sent: int
+    behind: float | None
+    lost: float
+    problem: str | None
+
+
 class HistoryHealth(msgspec.Struct, frozen=True):
     """``bytes`` are those of the file; ``waiting`` changes are not in it yet, ``lost`` could not wait; ``problem`` is
-    why nothing is written."""
+    why nothing is written; ``export`` is there where a database is to have all of it."""
 
     file: str
     bytes: int
     waiting: int
     lost: int
     problem: str | None
+    export: ExportHealth | UnsetType = UNSET
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -73,6 +73,8 @@ class Keeper(Service):
         self._maintained = -1
         self._job: Iterator[None] | None = None
         self._maintaining = False
+        #: up to when, in milliseconds of the Unix epoch, another place has what is kept; None where there is none
+        self.taken_over: int | None = None
 
     # Begin and end
 
@@ -247,7 +249,7 @@ class Keeper(Service):
         """Do some of it; whether there is more."""
         if self._job is None:
             until = self._until
-            self._job = chain(tiers.roll_up(db, until), tiers.let_go(db, until, self._keep))
+            self._job = chain(tiers.roll_up(db, until), tiers.let_go(db, until, self._keep, self.taken_over))
         end = monotonic() + _PIECE
         return any(monotonic() > end for _ in self._job)
 
@@ -271,6 +273,20 @@ class Keeper(Service):
     def ready(self) -> bool:
         """Whether there is something to read."""
         return self._pool is not None and self._run != 0
+
+    def ask(self, function: Callable[..., _T], *arguments: object) -> Deferred[_T]:
+        """Call ``function`` with the connection to the file, in the thread.
+
+        :raises sqlite3.Error: it cannot be read; or the Deferred fails with that.
+        """
+        if self._pool is None:
+            raise sqlite3.OperationalError("it is not open")
+        return self._do(function, *arguments)
+
+    @property
+    def wall(self) -> int:
+        """Milliseconds of the Unix epoch, as the history has them."""
+        return self._recorder.wall
 
     def _live(self) -> Live:
         return Live(self._run, self._recorder.offset, self._recorder.now(), self._recorder.flushes())

@@ -156,10 +156,13 @@ def unroll(db: sqlite3.Connection, moved: int) -> None:
 # Letting go
 
 
-def let_go(db: sqlite3.Connection, now: int, keep: Keep) -> Iterator[None]:
-    """Delete what is older than it is to be, and the oldest where there is no room; a little at each step."""
+def let_go(db: sqlite3.Connection, now: int, keep: Keep, taken_over: int | None = None) -> Iterator[None]:
+    """Delete what is older than it is to be, and the oldest where there is no room; a little at each step.
+
+    :param taken_over: up to when another place has the changes, which wait for that; None where there is no such place.
+    """
     rolled = mark(db, "minutes") or 0
-    yield from _drop_changes(db, min(now - keep.changes, rolled))
+    yield from _drop_changes(db, min(now - keep.changes, rolled, rolled if taken_over is None else taken_over))
     for tier, age in zip(TIERS, (keep.minutes, keep.hours), strict=True):
         yield from _drop_chunks(db, tier, now - age)
     while size_of(db)[0] > _FULL * keep.at_most:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -23,7 +22,7 @@ from twisted.internet.ssl import (
 
 from evok_twisted.config import FrontSettings
 from evok_twisted.errors import ConfigError
-from evok_twisted.hosts import HostEndpoint
+from evok_twisted.hosts import HostEndpoint, unit_name
 from evok_twisted.typedyaml import Settings
 
 #: Seconds for the connection to each address of a broker.
@@ -95,7 +94,7 @@ class MqttSettings(FrontSettings, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """What the unit is called on the broker."""
-        return self.unit or re.sub(r"[^a-z0-9_-]", "-", socket.gethostname().lower())[:64] or "unit"
+        return self.unit or unit_name()
 
     @property
     def client(self) -> str:
