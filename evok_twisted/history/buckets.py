@@ -5,9 +5,11 @@ Times are whole milliseconds of the Unix epoch. Buckets begin at multiples of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain, groupby
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import mul
+from typing import Any, NamedTuple
 
 #: From when on a circuit shows what: a number, or None from when on that is not known.
 Step = tuple[int, float | None]
@@ -32,6 +34,10 @@ class Bucket(NamedTuple):
     on: int
     edges: int
     known: int
+
+
+#: Many buckets: a list for each field of theirs, for what is done with thousands of them.
+Columns = list[list[Any]]
 
 
 class _Open:
@@ -89,20 +95,27 @@ def bucketed(steps: Iterable[Step], begin: int, end: int, width: int) -> list[Bu
     return [bucket.closed() for bucket in found]
 
 
-def merged(buckets: Iterable[Bucket], width: int) -> list[Bucket]:
+def columns_of(buckets: Sequence[Bucket]) -> Columns:
+    """Buckets, as columns."""
+    return [list(column) for column in zip(*buckets, strict=True)] or [[] for _ in Bucket._fields]
+
+
+def merged(columns: Columns, width: int) -> list[Bucket]:
     """Wider buckets of narrower ones, in the order of time.
 
     :param width: a multiple of theirs.
     """
-    return [
-        _joined(start, list(several))
-        for start, several in groupby(buckets, lambda bucket: bucket.start - bucket.start % width)
-    ]
+    starts, found, at = columns[0], [], 0
+    while at < len(starts):
+        start = starts[at] - starts[at] % width
+        end = bisect_left(starts, start + width, at)
+        found.append(_joined(start, [column[at:end] for column in columns]))
+        at = end
+    return found
 
 
-def _joined(start: int, several: list[Bucket]) -> Bucket:
-    known = sum(one.known for one in several)
-    low, high = min(one.low for one in several), max(one.high for one in several)
-    mean = sum(one.mean * one.known for one in several) / known if known else several[-1].mean
-    on, edges = sum(one.on for one in several), sum(one.edges for one in several)
-    return Bucket(start, low, min(max(mean, low), high), high, on, edges, known)
+def _joined(start: int, columns: Columns) -> Bucket:
+    _, lows, means, highs, ons, edges, knowns = columns
+    low, high, known = min(lows), max(highs), sum(knowns)
+    mean = sum(map(mul, means, knowns)) / known if known else means[-1]
+    return Bucket(start, low, min(max(mean, low), high), high, sum(ons), sum(edges), known)

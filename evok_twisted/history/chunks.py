@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from evok_twisted.history.buckets import Bucket
+from evok_twisted.history.buckets import Bucket, Columns
 
 #: Digits of a mean: more than any of our values has.
 _DIGITS = 7
 
-_decode = msgspec.json.Decoder(list[list[float | int]]).decode
+_decode = msgspec.json.Decoder(list[list[Any]]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -22,10 +23,11 @@ def pack(buckets: Iterable[Bucket], start: int, width: int) -> bytes:
     return zlib.compress(_encode(list(zip(*columns, strict=True))))
 
 
-def unpack(data: bytes, start: int, width: int) -> Iterator[Bucket]:
+def unpack(data: bytes, start: int, width: int) -> Columns:
     """What was packed."""
-    for at, low, mean, high, on, edges, known in zip(*_decode(zlib.decompress(data)), strict=True):
-        yield Bucket(start + int(at) * width, low, mean, high, int(on), int(edges), int(known))
+    columns = _decode(zlib.decompress(data))
+    columns[0] = [start + n * width for n in columns[0]]
+    return columns
 
 
 def rounded(mean: float) -> float:

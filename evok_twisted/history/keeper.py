@@ -256,9 +256,8 @@ class Keeper(Service):
     # Reading
 
     def find(self, series: Series, begin: int, end: int, points: int) -> Deferred[Found]:
-        """What a series was, as ``tiers.find``; nothing of a series that was never there."""
-        number = self._recorder.numbers.get(series, -1)
-        return self._do(tiers.find, number, begin, end, points, self._live())
+        """What a series was, as ``tiers.find``; it is one of ``numbers``."""
+        return self._do(tiers.find, self.numbers[series], begin, end, points, self._live())
 
     def events(self, series: Mapping[int, Series], begin: int, end: int, most: int) -> Deferred[list[Event]]:
         """Changes, as ``store.events``."""

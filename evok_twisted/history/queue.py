@@ -7,12 +7,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
+from evok_twisted.history import flushes
 from evok_twisted.history.batch import Series
 from evok_twisted.history.store import HOUR, Run, mark, runs, series, set_mark
-
-_decode = msgspec.json.decode
 
 
 class Row(NamedTuple):
@@ -81,7 +78,7 @@ def following(db: sqlite3.Connection, place: Place, most: int) -> Piece | None:
     there = [run for run in runs(db) if run.id >= place.run]
     if there and there[0].id == place.run and there[0].offset != place.offset:
         by = there[0].offset - place.offset
-        moved = Moved(place.offset, by)
+        moved = Moved(place.offset + there[0].base, by)
         place = place._replace(offset=there[0].offset, until=place.until + by)
     begun = place
     for run, flush, data in _flushes(db, there, place):
@@ -101,14 +98,8 @@ def _flushes(
     db: sqlite3.Connection, there: Sequence[Run], place: Place
 ) -> Iterator[tuple[Run, int, Mapping[int, Sequence[Any]]]]:
     for run in there:
-        flush = place.flush if run.id == place.run else -1
-        while True:
-            query = "SELECT min(flush) FROM change WHERE run = ? AND flush > ?"
-            (flush,) = db.execute(query, (run.id, flush)).fetchone()
-            if flush is None:
-                break
-            found = db.execute("SELECT series, data FROM change WHERE run = ? AND flush = ?", (run.id, flush))
-            yield run, flush, {number: _decode(data) for number, data in found.fetchall()}
+        for flush in flushes.through(db, max(run.base, place.flush + 1), run.end):
+            yield run, flush, flushes.read(db, flush)
 
 
 def _lost(db: sqlite3.Connection, place: Place, begin: int) -> int:

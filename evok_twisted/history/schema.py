@@ -12,22 +12,23 @@ PAGE = 4096
 #: Bytes of the file, at least: a file must hold what is being made of it.
 LEAST = 1 << 20
 
-#: run: a start of the service; ``offset`` and the times of its changes make milliseconds of the Unix epoch.
-#: change: what was written at once has one ``flush``, when it began; ``data`` is a JSON list, in turns, of when (since
-#: then) and what. Of series 0: when it ended, and whether it holds all that can be known at its begin: 1, that all is
-#: in it; 2, that what was before is lost; else 0. Of -N: causes of changes of the series N, null of what is none.
+#: run: a start of the service; ``base`` is when that was in the file's own time, of which ``offset`` makes milliseconds
+#: of the Unix epoch.
+#: change: ``flushes.py`` has what an id is; ``data`` is a JSON list, in turns, of when (since the flush began)
+#: and what. Of series 0: when it ended, and whether it holds all that can be known at its begin: 1, that all is in it;
+#: 2, that what was before is lost; else 0. Of -N: causes of changes of the series N, null of what is none.
 #: whole: those flushes that have everything, to begin reading at.
-#: minutes, hours: buckets of an hour, and of a day; ``chunks.py`` has what their data is.
+#: minutes, hours: buckets of an hour, and of a day, by time first, so that what is made at once stands together;
+#: ``chunks.py`` has what their data is.
 #: mark: how far something has come.
 TABLES = """
 CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, circuit TEXT NOT NULL, field TEXT NOT NULL,
     UNIQUE (kind, circuit, field));
-CREATE TABLE run (id INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
-CREATE TABLE change (run INTEGER, flush INTEGER, series INTEGER, data TEXT NOT NULL,
-    PRIMARY KEY (run, flush, series)) WITHOUT ROWID;
-CREATE TABLE whole (run INTEGER, flush INTEGER, PRIMARY KEY (run, flush)) WITHOUT ROWID;
-CREATE TABLE minutes (series INTEGER, start INTEGER, data BLOB NOT NULL, PRIMARY KEY (series, start)) WITHOUT ROWID;
-CREATE TABLE hours (series INTEGER, start INTEGER, data BLOB NOT NULL, PRIMARY KEY (series, start)) WITHOUT ROWID;
+CREATE TABLE run (id INTEGER PRIMARY KEY, base INTEGER NOT NULL, offset INTEGER NOT NULL);
+CREATE TABLE change (id INTEGER PRIMARY KEY, data TEXT NOT NULL);
+CREATE TABLE whole (flush INTEGER PRIMARY KEY);
+CREATE TABLE minutes (start INTEGER, series INTEGER, data BLOB NOT NULL, PRIMARY KEY (start, series)) WITHOUT ROWID;
+CREATE TABLE hours (start INTEGER, series INTEGER, data BLOB NOT NULL, PRIMARY KEY (start, series)) WITHOUT ROWID;
 CREATE TABLE mark (name TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 """
 

@@ -6,39 +6,28 @@ import sqlite3
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
+from evok_twisted.history import flushes
 from evok_twisted.history.batch import CLOCK_IS_SET, Batch, Series
 from evok_twisted.history.buckets import Step
 
 HOUR = 3_600_000
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.decode
-
-#: Flushes of a run from one on, to another, each found from the one before (there are few, of many rows each), with
-#: what is in each of a series.
-_ROWS = """
-WITH RECURSIVE hop(flush) AS (
-    SELECT min(flush) FROM change WHERE run = :run AND flush >= :from
-    UNION ALL
-    SELECT (SELECT min(flush) FROM change WHERE run = :run AND flush > hop.flush) FROM hop WHERE hop.flush < :to
-)
-SELECT hop.flush, head.data, of.data FROM hop
-JOIN change AS head ON head.run = :run AND head.flush = hop.flush AND head.series = 0
-LEFT JOIN change AS of ON of.run = :run AND of.flush = hop.flush AND of.series = :series
-WHERE hop.flush <= :to
-"""
+#: Later than any time of a file.
+NEVER = (1 << 41) - 1
 
 
 class Run(NamedTuple):
     """A run of the service.
 
+    :ivar base: when it began, in the time of the file, and
+    :ivar end: before when its flushes are.
+    :ivar offset: makes milliseconds of the Unix epoch of its times.
     :ivar begin: of its first change, in milliseconds of the Unix epoch.
     :ivar until: when it was last known to run.
     """
 
     id: int
+    base: int
+    end: int
     offset: int
     begin: int
     until: int
@@ -66,20 +55,28 @@ def series(db: sqlite3.Connection) -> dict[Series, int]:
 
 def runs(db: sqlite3.Connection) -> list[Run]:
     """The runs of which there are changes, the first one first."""
+    there = db.execute("SELECT id, base, offset FROM run ORDER BY id").fetchall()
+    ends = (base for _, base, _ in [*there[1:], (0, NEVER, 0)])
     found = []
-    for number, offset in db.execute("SELECT id, offset FROM run ORDER BY id").fetchall():
-        first, last = db.execute("SELECT min(flush), max(flush) FROM change WHERE run = ?", (number,)).fetchone()
-        if first is not None:
-            (head,) = db.execute(
-                "SELECT data FROM change WHERE run = ? AND flush = ? AND series = 0", (number, last)
-            ).fetchone()
-            found.append(Run(number, offset, offset + first, offset + last + _decode(head)[0]))
+    for (number, base, offset), end in zip(there, ends, strict=False):
+        first, last = flushes.first(db, base, end), flushes.last(db, base, end)
+        if first is not None and last is not None:
+            until = offset + last + flushes.read(db, last)[0][0]
+            found.append(Run(number, base, end, offset, offset + first, until))
     return found
 
 
 def begin_run(db: sqlite3.Connection, offset: int) -> int:
-    """Begin a run; its number."""
-    number = db.execute("INSERT INTO run (offset) VALUES (?)", (offset,)).lastrowid
+    """Begin a run; its number.
+
+    :param offset: what makes milliseconds of the Unix epoch of times since its begin.
+    """
+    (base,) = db.execute("SELECT coalesce(max(base), 0) FROM run").fetchone()
+    last = flushes.last(db, base, NEVER)
+    if last is not None:
+        base = last + int(flushes.read(db, last)[0][0])
+    base += 1
+    number = db.execute("INSERT INTO run (base, offset) VALUES (?, ?)", (base, offset - base)).lastrowid
     assert number is not None
     return number
 
@@ -94,34 +91,29 @@ def write(db: sqlite3.Connection, run: int, batches: Sequence[Batch], new: Mappi
         "INSERT INTO series (id, kind, circuit, field) VALUES (?, ?, ?, ?)", [(n, *one) for n, one in new.items()]
     )
     moved = None
-    (offset,) = db.execute("SELECT offset FROM run WHERE id = ?", (run,)).fetchone()
+    base, offset = db.execute("SELECT base, offset FROM run WHERE id = ?", (run,)).fetchone()
     for batch in batches:
-        if abs(batch.offset - offset) > CLOCK_IS_SET:
-            db.execute("UPDATE run SET offset = ? WHERE id = ?", (batch.offset, run))
-            (first,) = db.execute("SELECT min(flush) FROM change WHERE run = ?", (run,)).fetchone()
+        its = batch.offset - base
+        if abs(its - offset) > CLOCK_IS_SET:
+            db.execute("UPDATE run SET offset = ? WHERE id = ?", (its, run))
+            first = flushes.first(db, base, NEVER)
             if first is not None:
-                earliest = min(offset, batch.offset) + first
+                earliest = min(offset, its) + first
                 moved = earliest if moved is None else min(moved, earliest)
-            offset = batch.offset
-        flush = _free(db, run, batch.begin)
-        head = [batch.until - flush, batch.head]
-        rows = [(run, flush, 0, _text(head))]
-        rows += [(run, flush, number, _text(data)) for number, data in batch.rows.items()]
-        rows += [(run, flush, -number, _text(data)) for number, data in batch.causes.items()]
-        db.executemany("INSERT INTO change (run, flush, series, data) VALUES (?, ?, ?, ?)", sorted(rows))
+            offset = its
+        flush = _free(db, base, base + batch.begin)
+        head = [base + batch.until - flush, batch.head]
+        causes = {-number: of for number, of in batch.causes.items()}
+        flushes.write(db, flush, {0: head, **batch.rows, **causes})
         if batch.whole:
-            db.execute("INSERT INTO whole (run, flush) VALUES (?, ?)", (run, flush))
+            db.execute("INSERT INTO whole (flush) VALUES (?)", (flush,))
     return moved
 
 
-def _free(db: sqlite3.Connection, run: int, flush: int) -> int:
+def _free(db: sqlite3.Connection, base: int, flush: int) -> int:
     """The first millisecond from ``flush`` on at which nothing was written."""
-    (last,) = db.execute("SELECT max(flush) FROM change WHERE run = ?", (run,)).fetchone()
-    return flush if last is None or last < flush else int(last) + 1
-
-
-def _text(data: Sequence[object]) -> str:
-    return _encode(data).decode()
+    last = flushes.last(db, base, NEVER)
+    return flush if last is None or last < flush else last + 1
 
 
 class Live(NamedTuple):
@@ -142,14 +134,13 @@ def steps(db: sqlite3.Connection, number: int, begin: int, end: int, live: Live 
     for run in _runs_with(db, live):
         if run.until < begin or run.begin >= end:
             continue
-        flushes: list[tuple[int, int, Sequence[Any]]] = [
-            (flush, _decode(head)[1], _decode(data) if data else ())
-            for flush, head, data in db.execute(_ROWS, _range(db, run, begin, end) | {"series": number})
+        there = [
+            (flush, head[1], rows) for flush, head, rows in flushes.of_series(db, number, *_range(db, run, begin, end))
         ]
         if live is not None and run.id == live.run:
-            flushes += [(flush, head, rows.get(number, ())) for flush, head, rows in live.flushes]
+            there += [(run.base + flush, head, rows.get(number, ())) for flush, head, rows in live.flushes]
         known = False
-        for flush, head, rows in flushes:
+        for flush, head, rows in there:
             if head and known and not (rows and rows[0] == 0):
                 yield run.offset + flush, None
             for since, value in zip(rows[::2], rows[1::2], strict=True):
@@ -166,7 +157,8 @@ def _runs_with(db: sqlite3.Connection, live: Live | None) -> list[Run]:
     begin = live.offset + (live.flushes[0][0] if live.flushes else live.until)
     if there and there[-1].id == live.run:
         begin = there.pop().begin
-    return [*there, Run(live.run, live.offset, begin, live.offset + live.until)]
+    (base,) = db.execute("SELECT base FROM run WHERE id = ?", (live.run,)).fetchone()
+    return [*there, Run(live.run, base, NEVER, live.offset - base, begin, live.offset + live.until)]
 
 
 def events(
@@ -177,7 +169,7 @@ def events(
     for run in reversed(_runs_with(db, live)):
         if run.until < begin or run.begin >= end:
             continue
-        for flush, head, rows in _flushes_back(db, run, end, live, numbers):
+        for flush, head, rows in _flushes_back(db, run, end, live):
             if run.offset + flush + HOUR < begin or len(found) >= most:
                 break
             if run.offset + flush < end:
@@ -186,19 +178,16 @@ def events(
 
 
 def _flushes_back(
-    db: sqlite3.Connection, run: Run, end: int, live: Live | None, numbers: Container[int]
+    db: sqlite3.Connection, run: Run, end: int, live: Live | None
 ) -> Iterator[tuple[int, int, Mapping[int, Sequence[Any]]]]:
     if live is not None and run.id == live.run:
-        yield from reversed(live.flushes)
-    flush = end - run.offset
-    while True:
-        (last,) = db.execute("SELECT max(flush) FROM change WHERE run = ? AND flush < ?", (run.id, flush)).fetchone()
-        if last is None:
-            return
-        rows = dict(db.execute("SELECT series, data FROM change WHERE run = ? AND flush = ?", (run.id, last)))
-        wanted = {number: _decode(data) for number, data in rows.items() if abs(number) in numbers}
-        yield last, _decode(rows[0])[1], wanted
-        flush = last
+        yield from ((run.base + flush, head, rows) for flush, head, rows in reversed(live.flushes))
+    flush: int | None = min(end - run.offset, run.end)
+    while flush is not None:
+        flush = flushes.last(db, run.base, flush)
+        if flush is not None:
+            rows = flushes.read(db, flush)
+            yield flush, rows[0][1], rows
 
 
 def _events_of(
@@ -215,11 +204,11 @@ def _events_of(
                     yield Event(at + since, number, value, cause)
 
 
-def _range(db: sqlite3.Connection, run: Run, begin: int, end: int) -> dict[str, int]:
+def _range(db: sqlite3.Connection, run: Run, begin: int, end: int) -> tuple[int, int]:
     """The flushes that say what was from ``begin`` to ``end``."""
-    from_ = begin - run.offset
-    (whole,) = db.execute("SELECT max(flush) FROM whole WHERE run = ? AND flush <= ?", (run.id, from_)).fetchone()
-    return {"run": run.id, "from": -1 if whole is None else whole, "to": end - run.offset}
+    query = "SELECT max(flush) FROM whole WHERE flush >= ? AND flush <= ?"
+    (whole,) = db.execute(query, (run.base, begin - run.offset)).fetchone()
+    return run.base if whole is None else whole, min(end - run.offset, run.end - 1)
 
 
 def mark(db: sqlite3.Connection, name: str) -> int | None:

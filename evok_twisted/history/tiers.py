@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from evok_twisted.history.buckets import Bucket, bucketed, merged
+from evok_twisted.history import flushes
+from evok_twisted.history.buckets import Bucket, Columns, bucketed, columns_of, merged
 from evok_twisted.history.chunks import pack, unpack
 from evok_twisted.history.schema import size_of
 from evok_twisted.history.store import HOUR, Live, mark, runs, set_mark, steps
@@ -78,26 +81,32 @@ def _rounded_up(wanted: int, width: int) -> int:
     return -(-wanted // width) * width
 
 
-def _chunks(db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int) -> Iterator[Bucket]:
-    query = f"SELECT start, data FROM {tier.table} WHERE series = ? AND start > ? AND start < ? ORDER BY start"  # noqa: S608
-    for start, data in db.execute(query, (number, begin - tier.span, end)).fetchall():
-        yield from (one for one in unpack(data, start, tier.width) if begin - tier.width < one.start < end)
+def _chunks(db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int) -> Columns:
+    found = columns_of([])
+    query = f"SELECT data FROM {tier.table} WHERE start = ? AND series = ?"  # noqa: S608
+    for start in range(begin - begin % tier.span, end, tier.span):
+        row = db.execute(query, (start, number)).fetchone()
+        if row is not None:
+            for column, more in zip(found, unpack(row[0], start, tier.width), strict=True):
+                column.extend(more)
+    inside = slice(bisect_left(found[0], begin), bisect_left(found[0], end))
+    return [column[inside] for column in found]
 
 
-def _buckets(
-    db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int, live: Live | None
-) -> Iterator[Bucket]:
+def _buckets(db: sqlite3.Connection, tier: Tier, number: int, begin: int, end: int, live: Live | None) -> Columns:
     """The buckets of a tier: those that are made, and, from where they end, what they would be made from."""
     begin -= begin % tier.width
     made = mark(db, tier.table) or 0
-    if begin < made:
-        yield from _chunks(db, tier, number, begin, min(end, made))
+    found = _chunks(db, tier, number, begin, min(end, made))
     begin = max(begin, made)
-    if end > made:
+    if begin < end:
         if tier is MINUTES:
-            yield from bucketed(steps(db, number, begin, end, live), begin, end, MINUTE)
+            rest = bucketed(steps(db, number, begin, end, live), begin, end, MINUTE)
         else:
-            yield from merged(_buckets(db, MINUTES, number, begin, end, live), HOUR)
+            rest = merged(_buckets(db, MINUTES, number, begin, end, live), HOUR)
+        for column, more in zip(found, columns_of(rest), strict=True):
+            column.extend(more)
+    return found
 
 
 # Making them
@@ -137,10 +146,10 @@ def _next(db: sqlite3.Connection, tier: Tier, first: int) -> int:
 
 def _keep(db: sqlite3.Connection, tier: Tier, number: int, start: int, buckets: list[Bucket]) -> None:
     if buckets:
-        row = number, start, pack(buckets, start, tier.width)
-        db.execute(f"INSERT OR REPLACE INTO {tier.table} (series, start, data) VALUES (?, ?, ?)", row)  # noqa: S608
+        row = start, number, pack(buckets, start, tier.width)
+        db.execute(f"INSERT OR REPLACE INTO {tier.table} (start, series, data) VALUES (?, ?, ?)", row)  # noqa: S608
     else:
-        db.execute(f"DELETE FROM {tier.table} WHERE series = ? AND start = ?", (number, start))  # noqa: S608
+        db.execute(f"DELETE FROM {tier.table} WHERE start = ? AND series = ?", (start, number))  # noqa: S608
 
 
 def unroll(db: sqlite3.Connection, moved: int) -> None:
@@ -197,26 +206,24 @@ def _drop_changes(db: sqlite3.Connection, before: int) -> Iterator[None]:
     for run in there:
         last = min(before, run.until) - run.offset
         while run.begin < before:
-            query = "SELECT flush FROM change WHERE run = ? AND flush < ? AND series = 0 ORDER BY flush LIMIT ?"
-            flushes = db.execute(query, (run.id, last, _AT_ONCE)).fetchall()
-            if not flushes:
+            some = list(islice(flushes.through(db, run.base, min(last, run.end)), _AT_ONCE))
+            if not some:
                 break
-            for table in ("change", "whole"):
-                db.execute(f"DELETE FROM {table} WHERE run = ? AND flush <= ?", (run.id, flushes[-1][0]))  # noqa: S608
-            _raise_mark(db, "changes from", run.offset + flushes[-1][0] + HOUR)
+            end = some[-1] + 1
+            db.execute("DELETE FROM change WHERE id >= ? AND id < ?", (flushes.key(run.base), flushes.key(end)))
+            db.execute("DELETE FROM whole WHERE flush >= ? AND flush < ?", (run.base, end))
+            _raise_mark(db, "changes from", run.offset + some[-1] + HOUR)
             yield
-        if run is not there[-1]:
-            db.execute(
-                "DELETE FROM run WHERE id = ? AND id NOT IN (SELECT run FROM change WHERE run = ?)", (run.id,) * 2
-            )
+        if run is not there[-1] and flushes.first(db, run.base, run.end) is None:
+            db.execute("DELETE FROM run WHERE id = ?", (run.id,))
 
 
 def _drop_chunks(db: sqlite3.Connection, tier: Tier, before: int) -> Iterator[None]:
     _raise_mark(db, f"{tier.table} from", before)
-    query = f"DELETE FROM {tier.table} WHERE series = ? AND start <= ?"  # noqa: S608
-    for (number,) in db.execute("SELECT id FROM series").fetchall():
-        if db.execute(query, (number, before - tier.span)).rowcount:
-            yield
+    table = tier.table
+    query = f"DELETE FROM {table} WHERE start = (SELECT min(start) FROM {table} WHERE start <= ?)"  # noqa: S608
+    while db.execute(query, (before - tier.span,)).rowcount:
+        yield
 
 
 def _raise_mark(db: sqlite3.Connection, name: str, at: int) -> None:

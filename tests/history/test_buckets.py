@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evok_twisted.history.buckets import Bucket, bucketed, merged
+from evok_twisted.history.buckets import Bucket, bucketed, columns_of, merged
 
 VALUES = st.one_of(
     st.none(), st.sampled_from([0, 1]), st.integers(-20, 20), st.floats(-1e3, 1e3).map(lambda x: round(x, 2))
@@ -54,7 +54,7 @@ def test_buckets_say_what_is_so_at_every_millisecond(steps, begin, length, width
 def test_buckets_of_buckets_are_those_of_the_changes(steps, widths):
     narrow, wide = widths
     direct = bucketed(steps, 0, 240, wide)
-    over = merged(bucketed(steps, 0, 240, narrow), wide)
+    over = merged(columns_of(bucketed(steps, 0, 240, narrow)), wide)
     assert [one[:2] + one[3:] for one in over] == [one[:2] + one[3:] for one in direct]
     assert [one.mean for one in over if one.known] == pytest.approx([one.mean for one in direct if one.known])
 

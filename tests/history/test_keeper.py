@@ -269,7 +269,7 @@ def _write_for_ever(file, pipe):
         new = {} if store.series(db) else {1: DI}
         for n in range(1_000_000):
             batch = Batch(n, 0, whole=n % 100 == 0)
-            (batch.offset,) = db.execute("SELECT offset FROM run WHERE id = ?", (run,)).fetchone()
+            (batch.offset,) = db.execute("SELECT base + offset FROM run WHERE id = ?", (run,)).fetchone()
             batch.add(1, n, n % 2)
             store.write(db, run, [batch], new)
             db.commit()

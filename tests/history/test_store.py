@@ -116,16 +116,14 @@ def days(draw):
 
 
 def written(db, changes):
-    run, new, held = store.begin_run(db, DAY), {1: AI}, None
+    run, new = store.begin_run(db, DAY), {1: AI}
     for time, value in changes:
         if value == "restart":
-            run, held = store.begin_run(db, DAY + time), None
-        offset = (
-            DAY if held is None and run == 1 else db.execute("SELECT offset FROM run WHERE id=?", (run,)).fetchone()[0]
-        )
+            run = store.begin_run(db, DAY + time)
+        (offset,) = db.execute("SELECT base + offset FROM run WHERE id = ?", (run,)).fetchone()
         at = time - (offset - DAY)
         store.write(db, run, [batch(at, (at, None if value == "restart" else value), offset=offset, whole=True)], new)
-        held, new = value, {}
+        new = {}
 
 
 @settings(deadline=None, max_examples=60)
