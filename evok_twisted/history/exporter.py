@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -21,8 +22,9 @@ from evok_twisted.logs import Logger, Repeats
 
 _T = TypeVar("_T")
 
-#: Rows that are sent at once, or a few more.
-MANY = 5000
+#: Rows that are sent at once, or those of one flush, and seconds between two such pieces: who is far behind is not to
+#: be noticed by clients.
+MANY, PAUSE = 1000, 0.05
 #: Seconds until it is tried again to reach a server, at first and at last.
 FIRST, SLOWEST = 1.0, 60.0
 #: Seconds that a server may take for a piece.
@@ -78,10 +80,10 @@ class Exporter(Service):
         self._sending.addErrback(lambda failure: self._log.failure("history, export", failure))
 
     async def _send(self) -> None:
-        again = self._every
+        again = self._every if self._keeper.ready else FIRST
         try:
             while self.running and self._keeper.ready and await self._send_some():
-                pass
+                await deferLater(self._reactor, PAUSE)
         except sqlite3.Error:
             pass  # the keeper says so, and this begins again where it was
         except Refused as error:

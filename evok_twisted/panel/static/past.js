@@ -61,7 +61,7 @@ export function overTime(one) {
 
   /** What is looked at. */
   function span() {
-    const name = session.rules.history && query("span") in SPANS ? query("span") : "minutes";
+    const name = session.rules.history && Object.hasOwn(SPANS, query("span")) ? query("span") : "minutes";
     const until = name === "minutes" ? NaN : Date.parse(query("until"));
     return { name, length: SPANS[name], to: until || Date.now(), now: !until };
   }
