@@ -91,6 +91,7 @@ def main(port: int, count: int, seconds: float) -> None:
     end = time.monotonic() + 60
     ready = False
     while time.monotonic() < end and not over.is_set():
+        time.sleep(0.02)  # several messages are read at once, so that we take little of a small machine
         for descriptor, _ in poll.poll(0.05):
             if not by_descriptor[descriptor].readable():
                 poll.unregister(descriptor)

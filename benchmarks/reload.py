@@ -1,6 +1,7 @@
 """A hundred reloads, of which ten are refused, under load: what those who stay notice of it.
 
-``RELOADS`` in the environment says how many there are.
+``RELOADS`` in the environment says how many there are. A quarter of that follow while somebody asks and sets as fast as
+the answers come, for how long these take meanwhile.
 """
 
 from __future__ import annotations
@@ -93,23 +94,26 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
     outcomes: list[int] = []
     memory: list[float] = []
 
-    def reload() -> None:
-        for n in range(RELOADS):
+    def reload(times: int) -> None:
+        for n in range(times):
             configure(file, modbus, port, STAYING + n % 2, "none" if n % 10 == 9 else "xS11")
             outcomes.append(asked(port, "POST", "/reload")[0])
             memory.append(resident(service))
 
     changing = Changing(modbus)
     crowd = Path(__file__).with_name("crowd.py")
-    with process(sys.executable, crowd, port, CLIENTS, 60 + RELOADS * 5) as clients:
+    with process(sys.executable, crowd, port, CLIENTS, 120 + RELOADS * 6) as clients:
         wait_for(clients, "ready", 60)
         time.sleep(1)
         changing.start()
         begun = missed(port)
-        quiet = measured(port, 20)
+        time.sleep(20)
         before = missed(port)
-        busy = measured(port, 0, reload)
+        reload(RELOADS)
         after = missed(port)
+        done = [*outcomes]
+        quiet = measured(port, 20)
+        busy = measured(port, 0, lambda: reload(max(1, RELOADS // 4)))
         changing.over.set()
         changing.join()
         time.sleep(1)  # for the last of it to be heard
@@ -121,15 +125,15 @@ def rows(file: Path, modbus: int, port: int, service: int) -> Iterator[tuple[str
         words = changing.boards.read(unit, COUNTERS, 2 * COUNT)
         for n in range(COUNT):
             wrong += last.get(f"b{unit}_{n + 1:02d}", [0, 0])[1] != words[2 * n] | words[2 * n + 1] << 16
-    yield "reloads", f"{outcomes.count(200)} taken over, {outcomes.count(422)} refused, of {RELOADS}"
+    yield "reloads", f"{done.count(200)} taken over, {done.count(422)} refused, of {RELOADS}"
     scans = f"{after[0] - before[0]}, of which {after[1] - before[1]} missed"
     yield "  scans of what stays", f"{scans}; {before[0] - begun[0]} and {before[1] - begun[1]} without"
     same = len({tuple(one) for one in heard}) == 1
     yield "  200 clients", f"{'all' if same else 'NOT all'} the same messages; {wrong} last states wrong"
+    yield "  memory", f"{memory[RELOADS // 10]:.1f} MB after a tenth of them, {memory[RELOADS - 1]:.1f} after all"
     for name, asking in (("without", quiet), ("meanwhile", busy)):
         yield f"  GET, {name}", f"{quantiles(asking.gets)}, at most {max(asking.gets):.1f} ms"
         yield f"  set, {name}", f"{quantiles(asking.sets)}, at most {max(asking.sets):.1f} ms"
-    yield "  memory", f"{memory[len(memory) // 10]:.1f} MB after a tenth of them, {memory[-1]:.1f} after all"
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import websocket
 from brokers import free_port, wait_until
 from witness import EVOK
 
+from evok_twisted.reloading import command
+
 BOARD = "      {name}: {{slave-id: {name}, model: {model}, scan_frequency: 50}}\n"
 
 
@@ -253,3 +255,14 @@ def test_nothing_is_lost_and_no_scan_missed_on_what_stays_while_all_else_changes
     board = unit.slaves()["1"]
     assert (board["errors"], board["timeouts"]) == (0, 0)
     assert board["missed"] <= board["scans"] / 10  # none, but that the machine has more to do; make bench BENCH=reload
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no idle work")
+def test_what_reads_a_configuration_leaves_the_processor_to_scans(tmp_path):
+    (tmp_path / "config.yaml").write_text("apis: {alias_file: ''}\n")
+    reading = subprocess.Popen(command(["--config", str(tmp_path)]), stdout=subprocess.PIPE)
+    try:
+        wait_until(lambda: os.sched_getscheduler(reading.pid) == os.SCHED_IDLE, "it steps back")
+    finally:
+        read, _ = reading.communicate(timeout=30)
+    assert reading.returncode == 0 and read
