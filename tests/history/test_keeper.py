@@ -225,6 +225,33 @@ async def test_a_full_disk_is_said_and_what_waits_is_written_when_there_is_room(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_disk_that_is_read_only_is_said_and_tried_again(house, monkeypatch):
+    monkeypatch.setattr("evok_twisted.history.keeper.AGAIN", 0.05)
+    disk = house.file.parent / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=False).returncode:
+        pytest.skip("making a disk that is read-only takes root, and mount")
+    try:
+        house.file = disk / "history.sqlite"
+        house.begin()
+        await house.ready()
+        await house.end()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        house.begin()
+        await house.until(lambda: house.keeper.report().problem, "it is said")
+        assert not house.keeper.ready
+        await house.shows(1)
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        await house.ready()
+        assert house.keeper.report().problem is None
+        await house.end()
+        assert in_file(house.file)[-2:] == [1, None]
+    finally:
+        await house.end()
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest_twisted.ensureDeferred
 async def test_hours_that_are_over_are_made_in_the_background(house):
     db = sqlite3.connect(house.file)
     schema.prepare(db, 1 << 24)
