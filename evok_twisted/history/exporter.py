@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from evok_twisted.conditions import Condition, Timer, backoff
@@ -77,7 +78,13 @@ class Exporter(Service):
 
     def _send_now(self) -> None:
         self._sending = Deferred.fromCoroutine(self._send())
-        self._sending.addErrback(lambda failure: self._log.failure("history, export", failure))
+        self._sending.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """Something went wrong that nobody has thought of: it is tried again, seldom."""
+        self._log.failure("history, export", failure)
+        if self.running:
+            self._timer.start(SLOWEST)
 
     async def _send(self) -> None:
         again = self._every if self._keeper.ready else FIRST
