@@ -132,7 +132,7 @@ def test_the_model_is_pure(module):
     assert [name for name in used if name.partition(".")[0] in IMPURE or own_module(name) == "logs"] == []
 
 
-@pytest.mark.parametrize("module", MODULES.keys() - {"bus.framing", "simulator.server"})
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"bus.framing", "simulator.server"}))
 def test_pymodbus_is_imported_where_bytes_are_made_and_nowhere_else(module):
     assert [name for name in imports_of(module) if below(name, "pymodbus")] == []
 

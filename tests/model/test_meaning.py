@@ -13,7 +13,7 @@ from evok_twisted.model.onewirebus import OneWireBus
 from evok_twisted.model.sensors import TYPES, Switch, sensor
 from evok_twisted.problems import Problems
 
-STATES = {device.shows for device in DEVICES}
+STATES = list(dict.fromkeys(device.shows for device in DEVICES))
 
 #: Parameters that no field shows: how long a pulse lasts, and what is done once.
 NOT_SHOWN = {"reset"}
