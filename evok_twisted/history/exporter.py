@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 #: Rows that are sent at once, or those of one flush, and seconds between two such pieces: who is far behind is not to
 #: be noticed by clients.
-MANY, PAUSE = 1000, 0.05
+MANY, PAUSE = 1000, 0.25
 #: Seconds until it is tried again to reach a server, at first and at last.
 FIRST, SLOWEST = 1.0, 60.0
 #: Seconds that a server may take for a piece.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from evok_twisted.errors import ConfigError
-from evok_twisted.history.queue import Piece, Place, Row
+from evok_twisted.history.queue import Piece, Place, Row, gently
 
 PORT = 5432
 #: Seconds for the connection, and for each answer.
@@ -250,5 +250,6 @@ def _time(milliseconds: int) -> str:
 
 def _lines(unit: str, rows: Iterable[Row]) -> bytes:
     text = StringIO()
-    csv.writer(text).writerows((_time(row.time), unit, *row.series, row.value, row.cause or None) for row in rows)
+    lines = ((_time(row.time), unit, *row.series, row.value, row.cause or None) for row in gently(rows))
+    csv.writer(text).writerows(lines)
     return text.getvalue().encode()
