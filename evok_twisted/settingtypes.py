@@ -24,6 +24,8 @@ Url = Annotated[
         description="an http:// or https:// URL, without a password",
     ),
 ]
+#: What this unit is called elsewhere; empty is the name of the host.
+Unit = Annotated[str, Meta(pattern="^[a-z0-9_-]{0,64}$", description="up to 64 of a-z, 0-9, _ and -")]
 
 #: An address, or a network; whether it is one that can be is seen where it is used.
 Network = Annotated[

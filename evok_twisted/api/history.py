@@ -34,6 +34,7 @@ from evok_twisted.history.keeper import Keeper
 from evok_twisted.history.postgres import Server, address_of
 from evok_twisted.history.tiers import Keep
 from evok_twisted.hosts import unit_name
+from evok_twisted.settingtypes import Unit
 from evok_twisted.spans import Duration, Size, bytes_of, seconds
 
 
@@ -63,7 +64,7 @@ class HistorySettings(FrontSettings, frozen=True, kw_only=True):
     write_every: Duration = "60s"
     export: Annotated[str, Meta(pattern="^(postgres(ql)?://.*)?$", description="postgresql://USER@HOST/DATABASE")] = ""
     password_file: str = ""
-    unit: Annotated[str, Meta(pattern="^[a-z0-9_-]{0,64}$", description="up to 64 of a-z, 0-9, _ and -")] = ""
+    unit: Unit = ""
 
 
 _SPAN: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,8 +6,8 @@ import csv
 import os
 import socket
 import ssl
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -112,18 +112,24 @@ class Server:
         self._connection: Any = None
         self._line: socket.socket | None = None
 
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Whatever goes wrong, what a server that is none does to the driver included, ends the connection."""
+        try:
+            yield
+        except Exception as error:
+            self.close()
+            raise Refused(_why(error)) from error
+
     def connect(self) -> None:
         """Connect, and make the tables where they are not there.
 
         :raises Refused: it cannot be.
         """
         self.close()
-        try:
+        with self._refusing():
             self._connection = self._connected()
             self._prepare()
-        except Exception as error:
-            self.close()
-            raise Refused(_why(error)) from error
 
     def _connected(self) -> Any:
         import pg8000.dbapi  # noqa: PLC0415 -- 5 MB, of those alone who send something
@@ -184,14 +190,11 @@ class Server:
 
         :raises Refused: it cannot be asked.
         """
-        try:
+        with self._refusing():
             cursor = self._connection.cursor()
             cursor.execute(_FIND, (self._unit, file))
             row = cursor.fetchone()
             self._connection.commit()
-        except Exception as error:
-            self.close()
-            raise Refused(_why(error)) from error
         return None if row is None else Place(*row)
 
     def take(self, piece: Piece) -> None:
@@ -199,7 +202,7 @@ class Server:
 
         :raises Refused: it did not, or nobody knows.
         """
-        try:
+        with self._refusing():
             cursor = self._connection.cursor()
             if piece.moved is not None:
                 cursor.execute(_MOVE, (self._unit, _time(piece.moved.since), piece.moved.by))
@@ -207,9 +210,6 @@ class Server:
                 cursor.execute(_COPY, stream=BytesIO(_lines(self._unit, piece.rows)))
             cursor.execute(_KEEP, (self._unit, *piece.place))
             self._connection.commit()
-        except Exception as error:
-            self.close()
-            raise Refused(_why(error)) from error
 
     def abort(self) -> None:
         """Let whatever is under way fail; may be called in another thread."""

@@ -23,6 +23,7 @@ from twisted.internet.ssl import (
 from evok_twisted.config import FrontSettings
 from evok_twisted.errors import ConfigError
 from evok_twisted.hosts import HostEndpoint, unit_name
+from evok_twisted.settingtypes import Unit
 from evok_twisted.typedyaml import Settings
 
 #: Seconds for the connection to each address of a broker.
@@ -77,7 +78,7 @@ class MqttSettings(FrontSettings, frozen=True, kw_only=True):
     password_file: str = ""
     version: Literal["5", "3.1.1"] = "5"
     client_id: Annotated[str, Meta(max_length=256, description="a text of at most 256 characters")] = ""
-    unit: Annotated[str, Meta(pattern="^[a-z0-9_-]{0,64}$", description="up to 64 of a-z, 0-9, _ and -")] = ""
+    unit: Unit = ""
     base: Topic = "evok"
     keepalive: Annotated[int, Meta(ge=1, le=3600, description="a whole number of seconds from 1 to 3600")] = 30
     dialect: Literal["classic", "v3"] = "v3"
